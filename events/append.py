@@ -1,23 +1,28 @@
 """The only module that writes to a stream.
 
 Every append is confirmed: it returns after the server has stored the message and fsynced it, or it
-raises. After `LogUnavailable` nobody knows whether the message is stored; trying again with the same
-message id is safe for the server's duplicate window, and the projector dedupes beyond it.
+raises. After `LogUnavailable` nobody knows whether the message is stored; trying again with the
+same message id is safe for the server's duplicate window, and the projector dedupes beyond it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import nats.errors
-from nats.aio.msg import Msg
 
 from events.codec import MESSAGE_ID, Wire
-from events.connection import Connection
 from events.errors import Conflict, LogRejected, LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from events.connection import Connection
 
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _BATCH_ID: Final = "Nats-Batch-Id"
@@ -30,7 +35,7 @@ BATCH_LIMIT: Final = 1000
 
 _WRONG_SEQUENCE: Final = frozenset({10071, 10164})
 _DUPLICATE_IN_BATCH: Final = 10201
-# Raft without a leader, a store that cannot write now, too many batches in flight: passes by itself.
+# Raft without a leader, a store that cannot write now, too many batches: passes by itself.
 _PASSING: Final = frozenset({10008, 10023, 10077, 10074, 10047, 10176, 10199, 10207, 10210, 10211})
 
 
@@ -75,8 +80,8 @@ async def append_atomic(
 ) -> Ack:
     """Store all messages, in order and without a gap, or none; they must be of one stream.
 
-    The answer is the last message's. Message ids that are stored already refuse the whole batch with
-    `DuplicateInBatch`: the caller then knows that an earlier try had come through.
+    The answer is the last message's. Message ids that are stored already refuse the whole batch
+    with `DuplicateInBatch`: the caller then knows that an earlier try had come through.
     """
     if len(messages) == 1:
         expected = expected_sequences[0] if expected_sequences else None
@@ -112,7 +117,7 @@ async def append_atomic(
         await _forget(subscription)
 
 
-async def _forget(subscription: Any) -> None:
+async def _forget(subscription: Subscription) -> None:
     try:
         await subscription.unsubscribe()
     except (nats.errors.Error, ConnectionError):

@@ -1,21 +1,24 @@
 """Events to messages and back.
 
-The body is JSON that stands alone (`type` is in it); type, version, time, actor and trace are headers
-too, so that a consumer can route without reading bodies. What cannot be decoded raises `Poison`.
+The body is JSON that stands alone (`type` is in it); type, version, time, actor and trace are
+headers too, so that a consumer can route without reading bodies. What cannot be decoded raises
+`Poison`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from events import subjects
-from events.clock import Moment
 from events.errors import Poison
-from events.subjects import Address
+from events.moments import Moment
 from events.upcasters import UPCASTERS, Upcaster
 from events.vocabulary import TYPES, Event, tag_of
+
+if TYPE_CHECKING:
+    from events.subjects import Address
 
 TYPE: Final = "Mosaic-Type"
 VERSION: Final = "Mosaic-Version"

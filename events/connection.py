@@ -6,9 +6,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import nats
 import nats.errors
@@ -16,6 +14,12 @@ import nkeys
 from nats.aio.client import Client
 
 from events.errors import LogRejected, LogUnavailable, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from events.machine.places import Places
 
 _logger = logging.getLogger(__name__)
 
@@ -111,7 +115,7 @@ async def connect(
         nkeys_seed_str=_read_seed(seed) if seed is not None else None,
         inbox_prefix=inbox.encode(),
         max_reconnect_attempts=-1,
-        reconnect_time_wait=RECONNECT_WAIT_S,
+        reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # only ever slept on
         connect_timeout=2,
         ping_interval=20,
         max_outstanding_pings=2,
@@ -139,3 +143,22 @@ def make_seed(path: Path) -> str:
         path.write_bytes(bytes(text))
     pair = nkeys.from_seed(path.read_bytes().strip())
     return bytes(pair.public_key).decode()
+
+
+def server_url(places: Places) -> str:
+    """Where the event log is: MOSAICFS_NATS, or what `mosaicfs up` wrote into the state folder."""
+    if given := os.environ.get("MOSAICFS_NATS"):
+        return given
+    try:
+        return (places.nats / "url").read_text().strip()
+    except OSError:
+        raise Misconfigured(
+            f"no event log is known below {places.state}: start `mosaicfs up`, "
+            "or set MOSAICFS_NATS to the address of its server"
+        ) from None
+
+
+def seed_of(places: Places, key: str) -> Path | None:
+    """The seed file of a key of this machine (`control`, `node`), if it has one."""
+    path = places.keys / f"{key}.nk"
+    return path if path.exists() else None

@@ -1,9 +1,9 @@
 """The only module that reads a stream.
 
-Two pull requests are always open, so that the next messages are on their way while the last ones are
-being applied; measured five times faster than `fetch`. `ack_policy: all` with one ack per committed
-batch tells the server, and whoever watches it, how far the consumer is. The consumer's own checkpoint
-is the truth: the server-side consumer is made anew whenever the two disagree.
+Two pull requests are always open, so that the next messages are on their way while the last ones
+are being applied; measured five times faster than `fetch`. `ack_policy: all` with one ack per
+committed batch tells the server, and whoever watches it, how far the consumer is. The reader's own
+checkpoint is the truth: the server-side consumer is made anew at it whenever a pull starts.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import nats.errors
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from events.connection import ApiError, Connection
 from events.errors import LogUnavailable
 from events.retry import Backoff
 from events.streams import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
 _logger = logging.getLogger(__name__)
 
@@ -176,9 +179,7 @@ class Follower:
         while True:
             try:
                 await self._prepare(position)
-                async with _Pull(
-                    self._connection, self._stream, self._name, self._limit
-                ) as pull:
+                async with _Pull(self._connection, self._stream, self._name, self._limit) as pull:
                     while True:
                         batch = await pull.gather()
                         backoff.reset()

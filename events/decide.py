@@ -1,7 +1,7 @@
 """A command and the present state give events, or a refusal. Pure: no I/O, no clock.
 
-The caller appends what is decided with the sequences that the decision was based on, so that a state
-which changed meanwhile turns into `Conflict` at the server and never into a lost edit.
+The caller appends what is decided with the sequences that the decision was based on, so that a
+state which changed meanwhile turns into `Conflict` at the server and never into a lost edit.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ class Decided(NamedTuple):
 def decide(command: c.Command, state: Catalog) -> list[Decided]:
     """What follows from a command; raises `Refused` or `Conflict`."""
     raise Refused("unknown_command", f"no such command: {type(command).__name__}")
-
-
 
 
 def _create(
@@ -325,9 +323,7 @@ def _(command: c.IssueCredential, state: Catalog) -> list[Decided]:
 @decide.register
 def _(command: c.EditCredential, state: Catalog) -> list[Decided]:
     key = command.body.access_key_id
-    return _set(
-        command, state, v.CredentialEdited(id=key, body=command.body), f"credential {key}"
-    )
+    return _set(command, state, v.CredentialEdited(id=key, body=command.body), f"credential {key}")
 
 
 @decide.register

@@ -1,7 +1,7 @@
 """Events into documents. Pure: no I/O, no clock; the same log gives the same documents.
 
-`fold` covers every stream but FILES, whose records are tabular and many: they are folded by the view
-in SQL (`projectors.documents.files`), by the one rule that the highest `v` holds.
+`fold` covers every stream but FILES, whose records are tabular and many: they are folded by the
+view in SQL (`projectors.documents.files`), by the one rule that the highest `v` holds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from events import ids
-from events.clock import Moment
 from events.codec import Envelope
 from events.ids import DocId, FileId, NodeId
+from events.moments import Moment
 from events.vocabulary import catalog as v
 from events.vocabulary import nodes, notices, results
 from events.vocabulary.base import Event
@@ -289,7 +289,7 @@ def _settled(envelope: Envelope, load: Load, part: dict[str, str | Moment]) -> l
 
 def _plain(record: msgspec.Struct) -> Body:
     """A struct as a JSON object, defaults included where the struct states them."""
-    plain = msgspec.to_builtins(record)
+    plain: Body = msgspec.to_builtins(record)
     for field in msgspec.structs.fields(type(record)):
         if field.default is not msgspec.NODEFAULT:
             plain.setdefault(field.name, msgspec.to_builtins(field.default))

@@ -11,8 +11,10 @@ import os
 import re
 import secrets
 import uuid
-from collections.abc import Iterator
-from typing import Final, NewType
+from typing import TYPE_CHECKING, Final, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NodeId = NewType("NodeId", str)
 FileId = NewType("FileId", str)

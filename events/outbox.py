@@ -1,22 +1,26 @@
 """The durable outbox: what was found and is not yet confirmed by the log.
 
 It is two tables in the writer's own SQLite file, so that a finding and its event commit together:
-either both survive a loss of power or neither does. Rows leave after the server's confirmation only.
-The mount appends here too, which is how it writes without knowing NATS.
+either both survive a loss of power or neither does. Rows leave after the server's confirmation
+only. The mount appends here too, which is how it writes without knowing NATS.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import apsw
 import msgspec
 
-from events.clock import Moment
 from events.codec import Wire, encode
-from events.vocabulary import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import apsw
+
+    from events.moments import Moment
+    from events.vocabulary import Event
 
 DDL: Final = """
 CREATE TABLE IF NOT EXISTS outbox (
@@ -49,10 +53,7 @@ class Outbox:
         self._connection = connection
         connection.execute(DDL)
         connection.execute("INSERT OR IGNORE INTO writer VALUES (1, ?)", (secrets.token_hex(6),))
-        self.writer = str(self._value("SELECT name FROM writer"))
-
-    def _value(self, query: str) -> Any:
-        return self._connection.execute(query).get
+        self.writer = str(connection.execute("SELECT name FROM writer").get)
 
     def add(self, event: Event, *where: str, time: Moment, actor: str, trace: str = "") -> int:
         """Queue an event, as part of the caller's transaction."""
@@ -90,4 +91,4 @@ class Outbox:
 
     def depth(self) -> int:
         """How many messages wait."""
-        return int(self._value("SELECT count(*) FROM outbox"))
+        return int(self._connection.execute("SELECT count(*) FROM outbox").get)

@@ -1,8 +1,9 @@
 """Paths as text: every byte that a disk may hold, in a string that JSON and SQLite may hold.
 
-A Unix name is any bytes but NUL and slash. JSON, SQLite text and people want Unicode. Names that are
-valid UTF-8 stand for themselves. Any other byte is written as U+FFFD and two hex digits, and U+FFFD
-itself is doubled, so that the text is exact, readable, unique, and turns back into the same bytes.
+A Unix name is any bytes but NUL and slash. JSON, SQLite text and people want Unicode. Names that
+are valid UTF-8 stand for themselves. Any other byte is written as U+FFFD and two hex digits, and
+U+FFFD itself is doubled, so that the text is exact, readable, unique, and turns back into the same
+bytes.
 
 Rejected: a second `raw` field beside the name (every reader must then know both), and lone
 surrogates (not valid in JSON for most clients, refused by SQLite and msgspec).

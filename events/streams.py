@@ -1,7 +1,7 @@
 """The streams, declared in one place.
 
-A stream that is missing is created. One that was declared by an older MosaicFS is brought up to this
-declaration. One that somebody changed by hand is left as it is and reported as drift.
+A stream that is missing is created. One that was declared by an older MosaicFS is brought up to
+this declaration. One that somebody changed by hand is left as it is and reported as drift.
 """
 
 from __future__ import annotations

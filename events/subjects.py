@@ -1,8 +1,8 @@
 """The subject grammar, in both directions.
 
 A subject is `mosaic.<area>.<token>…`. Tokens are ids and words, never user paths. An id that holds
-a character with a meaning to NATS is escaped per character as `=XX` (hex of the UTF-8 byte), so that
-`parse(build(address)) == address` for every address.
+a character with a meaning to NATS is escaped per character as `=XX` (hex of the UTF-8 byte), so
+that `parse(build(address)) == address` for every address.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ def unescape(token: str) -> str:
         raise Poison(f"not a subject token: {token!r}")
     if "=" not in token:
         return token
-    raw = re.sub(
-        rb"=([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), token.encode()
-    )
+    raw = re.sub(rb"=([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), token.encode())
     try:
         return raw.decode()
     except UnicodeDecodeError:

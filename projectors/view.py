@@ -7,11 +7,14 @@ any failure. Messages at or below the checkpoint, and messages whose id was seen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from events.consume import Message
 from events.errors import Permanent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from events.consume import Message
 
 
 class Checkpoint(NamedTuple):

@@ -1,8 +1,8 @@
 """Which messages of a writer were seen already, in constant space.
 
-An outbox numbers its messages and never has more than a few hundred of them unconfirmed. The highest
-number and a bitmap of the thousand below it therefore recognise every retry, however late it comes,
-where the server's own memory of message ids ends after minutes. Pure.
+An outbox numbers its messages and never has more than a few hundred of them unconfirmed. The
+highest number and a bitmap of the thousand below it therefore recognise every retry, however late
+it comes, where the server's own memory of message ids ends after minutes. Pure.
 """
 
 from __future__ import annotations

@@ -12,13 +12,15 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from events.errors import MosaicError, Permanent, Temporary
 from events.machine import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Answer = Mapping[str, Any]
 Verb = Callable[[dict[str, Any]], Awaitable[Answer | AsyncIterator[Answer]]]
@@ -66,6 +68,10 @@ class Control:
             clients.add(task)
             try:
                 await self._converse(reader, writer)
+            except asyncio.CancelledError:
+                # Only `serve` cancels a client, and only when it ends itself; asyncio would report
+                # the cancelled callback as an error.
+                _logger.debug("a client of the control socket was cut off")
             finally:
                 clients.discard(task)
 

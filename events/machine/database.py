@@ -7,13 +7,15 @@ machine opens on every other, and its error classes tell a full disk from a brok
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import apsw
 
 from events.errors import Permanent, Temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class DiskFull(Temporary):
@@ -37,9 +39,9 @@ def open_database(
 ) -> apsw.Connection:
     """A connection that may write, in WAL mode.
 
-    `FULL` fsyncs every commit, for what exists nowhere else (the outbox). `NORMAL` may lose the last
-    commits with the power, but never consistency: enough for a view, which remembers in the same
-    transaction how far it had read.
+    `FULL` fsyncs every commit, for what exists nowhere else (the outbox). `NORMAL` may lose the
+    last commits with the power, but never consistency: enough for a view, which remembers in the
+    same transaction how far it had read.
     """
     with errors(path):
         connection = apsw.Connection(str(path))

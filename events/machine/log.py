@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from events.clock import moment
+from events.moments import moment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROTATE_BYTES: Final = 50 * 1024 * 1024
 ROTATE_FILES: Final = 5
@@ -79,8 +81,8 @@ def set_up(process: str, *, file: Path | None, level: str = "INFO") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     set_level(level)
-    # nats-py repeats each failed attempt to connect with a traceback; the connection module tells it
-    # once, in one line.
+    # nats-py repeats each failed attempt to connect with a traceback; the connection module tells
+    # it once, in one line.
     logging.getLogger("nats").setLevel(logging.CRITICAL)
 
 

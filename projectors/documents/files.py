@@ -6,14 +6,11 @@ node may speak of its own files only: a record for another node's file changes n
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
-
-import apsw
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from events import ids, mime
-from events.clock import unix_ms
-from events.codec import Envelope
 from events.errors import Poison
+from events.moments import unix_ms
 from events.vocabulary.files import (
     File,
     FileChanged,
@@ -22,6 +19,11 @@ from events.vocabulary.files import (
     FileRenamed,
     FileRestored,
 )
+
+if TYPE_CHECKING:
+    import apsw
+
+    from events.codec import Envelope
 
 # The foreign-node guard compares through the folder, which knows its node.
 _UPSERT: Final = """

@@ -1,26 +1,29 @@
 """Reading the document view: the queries behind the CLI, the gateway and the mount.
 
-A reader never writes and never waits for the writer (WAL). One reader belongs to one thread. Results
-are as of the last commit; `Reader.transaction` holds one moment over several calls.
+A reader never writes and never waits for the writer (WAL). One reader belongs to one thread.
+Results are as of the last commit; `Reader.transaction` holds one moment over several calls.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import apsw
 import msgspec
 
-from events.clock import moment
 from events.errors import Temporary
 from events.ids import FileId, file_doc, file_id_bytes, file_id_text
 from events.machine.database import errors, open_reader
+from events.moments import moment
 from events.paths import join, split
 from projectors.documents import revisions, tokens
 from projectors.documents.tokens import Position, Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import apsw
 
 _body = msgspec.json.Decoder(dict[str, Any])
 
@@ -217,9 +220,13 @@ class Reader:
         if parts:
             query = " AND ".join('"' + part.replace('"', '""') + '"' for part in parts)
             # Walks the matches and stops at the limit; an IN (…) would gather them all first.
-            where = f"JOIN names ON names.rowid = f.id WHERE names MATCH ?1 AND {conditions} LIMIT ?4"
+            where = (
+                f"JOIN names ON names.rowid = f.id WHERE names MATCH ?1 AND {conditions} LIMIT ?4"
+            )
             return self._files(where, (query, checked, node, limit))
-        return self._files(f"WHERE ?1 IS NULL AND {conditions} LIMIT ?4", (None, checked, node, limit))
+        return self._files(
+            f"WHERE ?1 IS NULL AND {conditions} LIMIT ?4", (None, checked, node, limit)
+        )
 
     # Documents
 
@@ -264,15 +271,19 @@ class Reader:
         start = self._first_behind(since)
         if start is None:
             return []
-        rows = self._rows(
-            """SELECT c.n, c.doc, c.generation, c.gone, a.n, a.stream, a.sequence FROM (
+        rows = (
+            self._rows(
+                """SELECT c.n, c.doc, c.generation, c.gone, a.n, a.stream, a.sequence FROM (
                    SELECT n, doc, generation, body IS NULL AS gone FROM documents WHERE n >= ?1
                    UNION ALL
                    SELECT n, uuid, version, 0 FROM files WHERE n >= ?1
                ) c JOIN applied a ON a.n = (SELECT max(n) FROM applied WHERE n <= c.n)
                ORDER BY c.n""",
-            (start,),
-        ) if limit else []
+                (start,),
+            )
+            if limit
+            else []
+        )
         vector = dict(since)
         found: list[Changed] = []
         for n, doc, generation, gone, first, stream, sequence in rows:
@@ -336,8 +347,8 @@ def _document(doc: str, type_: str, generation: int, body: str) -> dict[str, Any
     }
 
 
-def _fold_case(text: apsw.SQLiteValue) -> str:
-    return str(text).casefold()
+def _fold_case(*text: apsw.SQLiteValue) -> str:
+    return str(text[0]).casefold()
 
 
 def _literals(text: str, globbed: bool) -> list[str]:

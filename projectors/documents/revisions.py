@@ -11,7 +11,9 @@ from hashlib import blake2b
 
 def revision(doc: str, generation: int) -> str:
     """`N-<32 hex>` for the document's generation N."""
-    mark = blake2b(f"{generation}:{doc}".encode(), digest_size=16, person=b"mosaicfs-rev").hexdigest()
+    mark = blake2b(
+        f"{generation}:{doc}".encode(), digest_size=16, person=b"mosaicfs-rev"
+    ).hexdigest()
     return f"{generation}-{mark}"
 
 

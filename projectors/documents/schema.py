@@ -73,8 +73,9 @@ CREATE INDEX files_place ON files (folder, name);
 CREATE INDEX files_inode ON files (inode);
 CREATE INDEX files_n ON files (n);
 
--- Substring search over names. External content: the names stand in `files` only. It is brought up to
--- date once at the end of each transaction. Triggers are not used: they halve the speed of the upsert.
+-- Substring search over names. External content: the names stand in `files` only. It is brought up
+-- to date once at the end of each transaction. Triggers are not used: they halve the speed of the
+-- upsert.
 CREATE VIRTUAL TABLE names USING fts5 (
     name, content = 'files', content_rowid = 'id', tokenize = 'trigram', columnsize = 0
 );

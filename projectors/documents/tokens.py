@@ -1,8 +1,8 @@
 """`seq` as clients see it: a position in the log, not in one view.
 
 A token is a number that only grows (the sum of the stream sequences, which is what CouchDB clients
-parse), a dash, and the vector itself with the position inside a half-read message. Every view of the
-same log understands it, so a client may go on at another gateway, or after a rebuild.
+parse), a dash, and the vector itself with the position inside a half-read message. Every view of
+the same log understands it, so a client may go on at another gateway, or after a rebuild.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Position(NamedTuple):
@@ -45,8 +47,8 @@ def encode(vector: Mapping[str, Position]) -> str:
 def decode(token: str) -> Vector:
     """The vector of a token.
 
-    A bare number cannot say where in which stream it stands, so it means the beginning: a client that
-    kept only the number sees changes again rather than missing one.
+    A bare number cannot say where in which stream it stands, so it means the beginning: a client
+    that kept only the number sees changes again rather than missing one.
     """
     token = token.strip().strip('"')
     number, _, packed = token.partition("-")

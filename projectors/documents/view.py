@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import msgspec
 
-from events.clock import moment
 from events.codec import MESSAGE_ID, decode
-from events.consume import Message
 from events.errors import Poison
 from events.fold import Body, Change, fold
 from events.ids import DocId, FileId, file_doc
 from events.machine.database import DatabaseCorrupt, errors, open_database, transaction
+from events.moments import moment
 from events.vocabulary.files import (
     FileChanged,
     FileDeleted,
@@ -32,6 +28,12 @@ from projectors.documents import schema
 from projectors.documents.files import FilesFold
 from projectors.view import Applied, Checkpoint, StaleView
 from projectors.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from events.consume import Message
 
 _logger = logging.getLogger(__name__)
 
@@ -47,8 +49,7 @@ _body = msgspec.json.Decoder(dict[str, Any])
 
 def create(path: Path) -> None:
     """Make an empty view at a path where there is none, durable before it is seen."""
-    making = path.with_name(f"{path.name}.{os.getpid()}.new")
-    discard(making)
+    making = beside(path, "new")
     with errors(making):
         connection = open_database(making)
         with transaction(connection, making):
@@ -67,6 +68,21 @@ def discard(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
+def beside(view: Path, what: str) -> Path:
+    """A path of its own for a passing file of a view; `Shelf.tidy` removes what a kill leaves."""
+    return view.with_name(f"{view.stem}.{what}-{secrets.token_hex(4)}.tmp")
+
+
+def copy_view(view: Path, copy: Path) -> None:
+    """A compact copy of a view as it is at one moment; its writer may go on meanwhile."""
+    with errors(view):
+        connection = open_database(view)
+        try:
+            connection.execute("VACUUM INTO ?", (str(copy),))
+        finally:
+            connection.close()
+
+
 class DocumentsView:
     """Implements `projectors.view.View`."""
 
@@ -77,8 +93,8 @@ class DocumentsView:
         self._connection = open_database(path, cache_mib=cache_mib)
         with errors(path):
             self._check()
-            self._n = self._meta("n")
-            self.epoch = str(self._meta("epoch"))
+            self._n = int(self._meta("n"))
+            self.epoch = self._meta("epoch")
             self._files = FilesFold(self._connection)
             self._checkpoints = self._read_checkpoints()
             self._windows: dict[str, Window] = {
@@ -95,11 +111,11 @@ class DocumentsView:
             version = self._meta("version")
         except (apsw.SQLError, TypeError):
             raise StaleView(f"{self.path} is not a document view") from None
-        if version != schema.VERSION:
+        if version != str(schema.VERSION):
             raise StaleView(f"{self.path} has version {version}, this program {schema.VERSION}")
 
-    def _meta(self, key: str) -> Any:
-        return self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).get
+    def _meta(self, key: str) -> str:
+        return str(self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).get)
 
     def _read_checkpoints(self) -> dict[str, Checkpoint]:
         rows = self._connection.execute("SELECT stream, created, sequence FROM checkpoints")
@@ -238,9 +254,7 @@ class DocumentsView:
             ),
         )
 
-    def _remember(
-        self, n: int, windows: dict[str, Window], reached: dict[str, Checkpoint]
-    ) -> None:
+    def _remember(self, n: int, windows: dict[str, Window], reached: dict[str, Checkpoint]) -> None:
         self._connection.executemany(
             "UPDATE checkpoints SET sequence = ? WHERE stream = ?",
             [
@@ -259,10 +273,13 @@ class DocumentsView:
         )
         self._connection.execute("UPDATE meta SET value = ? WHERE key = 'n'", (n,))
 
-    def copy_to(self, path: Path) -> None:
-        """A compact copy of the whole view, taken in one moment."""
-        with errors(self.path):
-            self._connection.execute("VACUUM INTO ?", (str(path),))
+    def skip_to(self, stream: str, sequence: int) -> None:
+        """Count what a stream has dropped by its own limits as read."""
+        with transaction(self._connection, self.path):
+            self._connection.execute(
+                "UPDATE checkpoints SET sequence = ? WHERE stream = ?", (sequence, stream)
+            )
+        self._checkpoints[stream] = self._checkpoints[stream]._replace(sequence=sequence)
 
     def close(self) -> None:
         """Close; the WAL is folded in, so that the file alone is the view."""
