@@ -2,7 +2,6 @@
 
 What must hold in the end: the view equals the disk, the view equals a replay of the log, and of no
 file is a change missing in the log or there twice.
-a file is missing in the log and none is there twice.
 """
 
 from __future__ import annotations
