@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from events import consume, streams
+from events import consume, ids, streams
+from events.ids import NodeId
 from projectors.documents.view import DocumentsView, beside, copy_view, discard
 from projectors.loop import check
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from events.connection import Connection
+    from projectors.view import Checkpoint
 
 # Each query tells one table by meaning; rows that only one side has are differences.
 _MEANING: Final = {
@@ -64,17 +66,39 @@ async def verify(connection: Connection, view: Path) -> AsyncIterator[dict[str, 
                 replayed.skip_to(name, checkpoint.sequence)
         replayed.close()
         live.close()
+        moved = await _moved_on(connection, checkpoints)
         yield {"step": "compare"}
-        yield await asyncio.to_thread(_compare, copy, fresh, heads)
+        yield await asyncio.to_thread(_compare, copy, fresh, heads, moved)
     finally:
         discard(copy)
         discard(fresh)
 
 
-def _compare(copy: Path, fresh: Path, heads: dict[str, dict[str, Any]]) -> dict[str, Any]:
+async def _moved_on(connection: Connection, checkpoints: Mapping[str, Checkpoint]) -> set[str]:
+    """Documents of nodes that spoke again after the copy was made.
+
+    NODES keeps the last message of a subject only: what the copy had seen of them may be gone from
+    the log by the time it is replayed. Read after the replay, so that none is overlooked.
+    """
+    moved: set[str] = set()
+    for stream in streams.STREAMS:
+        if stream.last_per_subject and stream.name in checkpoints:
+            after = checkpoints[stream.name].sequence
+            async for batch in consume.read(connection, stream.name, after=after):
+                for message in batch:
+                    node = NodeId(message.subject.split(".")[2])
+                    moved |= {ids.node_doc(node), ids.agent_status_doc(node)}
+    return moved
+
+
+def _compare(
+    copy: Path, fresh: Path, heads: dict[str, dict[str, Any]], moved: set[str]
+) -> dict[str, Any]:
     connection = apsw.Connection(":memory:")
     connection.execute("ATTACH ? AS live; ATTACH ? AS fresh", (str(copy), str(fresh)))
     _set_aside(connection, heads)
+    beyond = connection.execute("SELECT count(*) FROM live.beyond").get
+    connection.executemany("INSERT OR IGNORE INTO live.beyond VALUES (?)", [(d,) for d in moved])
     differences: list[dict[str, Any]] = []
     compared: dict[str, int] = {}
     count = 0
@@ -87,7 +111,6 @@ def _compare(copy: Path, fresh: Path, heads: dict[str, dict[str, Any]]) -> dict[
                 count += 1
                 if len(differences) < _EXAMPLES:
                     differences.append({"table": table, "only_in": side, "row": list(row)})
-    beyond = connection.execute("SELECT count(*) FROM live.beyond").get
     broken = _name_index(connection)
     connection.close()
     return {
@@ -96,6 +119,7 @@ def _compare(copy: Path, fresh: Path, heads: dict[str, dict[str, Any]]) -> dict[
         "differences": differences,
         "compared": compared,
         "beyond_the_log": beyond,
+        "changed_meanwhile": len(moved),
         "name_index": broken or "whole",
     }
 

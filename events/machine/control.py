@@ -145,3 +145,22 @@ async def ask(path: Path, question: Answer, limit: float = 5.0) -> dict[str, Any
     if "error" in answer:
         raise Permanent(str(answer["error"]))
     return answer
+
+
+async def follow(path: Path, question: Answer) -> AsyncIterator[dict[str, Any]]:
+    """Put a question that has many answers, and yield them until the process has said all."""
+    try:
+        with short(path) as name:
+            reader, writer = await asyncio.open_unix_connection(name, limit=_LINE_LIMIT)
+    except OSError as wrong:
+        raise NotRunning(f"nothing answers on {path}") from wrong
+    try:
+        writer.write(msgspec.json.encode(question) + b"\n")
+        writer.write_eof()
+        while line := await reader.readline():
+            answer = msgspec.json.decode(line, type=dict[str, Any])
+            if "error" in answer:
+                raise Permanent(str(answer["error"]))
+            yield answer
+    finally:
+        writer.close()
