@@ -1,0 +1,1 @@
+"""What `mosaicfs doctor` looks at. Each check finds something out and says how to mend it."""
