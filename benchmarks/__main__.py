@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
 from events.clock import now
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--small", action="store_true", help="a tenth of the size, for a look")
+    parser.add_argument("--report", action="store_true", help="write docs/measured.md and stop")
     chosen = parser.parse_args()
+    if chosen.report:
+        report.write()
+        return 0
     unknown = set(chosen.names) - set(NAMES)
     if unknown:
         parser.error(f"no benchmark {min(unknown)!r}; there are {', '.join(NAMES)}")

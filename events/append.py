@@ -8,16 +8,20 @@ same message id is safe for the server's duplicate window, and the projector ded
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import secrets
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import nats.errors
 
 from events.codec import MESSAGE_ID, Wire
+from events.connection import ApiError
 from events.errors import Conflict, LogRejected, LogUnavailable
+from events.streams import BY_AREA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -28,6 +32,11 @@ EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _BATCH_ID: Final = "Nats-Batch-Id"
 _BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 _BATCH_COMMIT: Final = "Nats-Batch-Commit"
+_NO_RESPONDERS: Final = "503"
+# `NATS/1.0` and the empty line around the headers.
+_HEADER_FRAME: Final = 12
+
+_Answer = TypeVar("_Answer")
 
 ACK_TIMEOUT_S: Final = 10.0
 # The server takes at most 1,000 messages in one atomic batch.
@@ -62,14 +71,17 @@ async def append(
     headers = message.headers
     if expected_sequence is not None:
         headers = {**headers, EXPECTED: str(expected_sequence)}
-    connection.denied = None
+    _check(connection, message.subject, headers, message.body)
+    request = connection.client.request(
+        message.subject, message.body, timeout=ACK_TIMEOUT_S, headers=headers
+    )
     try:
-        reply = await connection.client.request(
-            message.subject, message.body, timeout=ACK_TIMEOUT_S, headers=headers
-        )
-    except (nats.errors.Error, TimeoutError, ConnectionError) as wrong:
-        raise _unconfirmed(connection, message.subject, wrong) from wrong
-    return _ack(json.loads(reply.data))
+        return _ack((await _confirmed(connection, request, message.subject)).data)
+    except Conflict:
+        before = await _stored(connection, message, expected_sequence)
+        if before is None:
+            raise
+        return before
 
 
 async def append_atomic(
@@ -88,33 +100,98 @@ async def append_atomic(
         return await append(connection, messages[0], expected_sequence=expected)
     if not 0 < len(messages) <= BATCH_LIMIT:
         raise ValueError(f"an atomic batch holds 1 to {BATCH_LIMIT} messages")
+    # Named by its first message, for a server's log, and by its try: the server may still wait for
+    # the rest of the last one.
+    batch = f"{messages[0].headers[MESSAGE_ID][:48]}-{secrets.token_hex(4)}"
+    wires: list[Wire] = []
+    for number, message in enumerate(messages, 1):
+        headers = {**message.headers, _BATCH_ID: batch, _BATCH_SEQUENCE: str(number)}
+        if expected_sequences and (expected := expected_sequences[number - 1]) is not None:
+            headers[EXPECTED] = str(expected)
+        if number == len(messages):
+            headers[_BATCH_COMMIT] = "1"
+        # Before the first is sent, or the server would wait for the rest of a broken batch.
+        _check(connection, message.subject, headers, message.body)
+        wires.append(Wire(message.subject, headers, message.body))
+    subjects = [message.subject for message in messages]
+    try:
+        return await _confirmed(connection, _send_batch(connection, wires), *subjects)
+    except Conflict:
+        for message, expected in zip(messages, expected_sequences or (), strict=True):
+            if await _stored(connection, message, expected) is not None:
+                raise DuplicateInBatch(f"{message.subject} is stored already") from None
+        raise
+
+
+async def _stored(connection: Connection, message: Wire, expected: int | None) -> Ack | None:
+    """Where the message stands, if it is what has come behind the expected sequence.
+
+    The server looks at the sequence before the message id, so the repetition of a message whose
+    confirmation was lost meets itself as a conflict.
+    """
+    if expected is None:
+        return None
+    question = {"seq": expected + 1, "next_by_subj": message.subject}
+    stream = BY_AREA[message.subject.split(".")[1]].name
+    try:
+        found = await connection.api(f"STREAM.MSG.GET.{stream}", question)
+    except ApiError:
+        return None
+    headers = base64.b64decode(found["message"].get("hdrs", "")).split(b"\r\n")
+    if f"{MESSAGE_ID}: {message.headers[MESSAGE_ID]}".encode() not in headers:
+        return None
+    return Ack(stream, int(found["message"]["seq"]), duplicate=True)
+
+
+async def _send_batch(connection: Connection, wires: Sequence[Wire]) -> Ack:
     client = connection.client
     inbox = client.new_inbox()
     replies: asyncio.Queue[Msg] = asyncio.Queue()
     subscription = await client.subscribe(inbox, cb=replies.put)
-    connection.denied = None
     try:
-        # The batch is named by its first message, so a retry is recognisable in a server's log.
-        batch = messages[0].headers[MESSAGE_ID][:64]
-        last = len(messages)
-        for number, message in enumerate(messages, 1):
-            headers = {**message.headers, _BATCH_ID: batch, _BATCH_SEQUENCE: str(number)}
-            if expected_sequences and (expected := expected_sequences[number - 1]) is not None:
-                headers[EXPECTED] = str(expected)
-            if number == last:
-                headers[_BATCH_COMMIT] = "1"
+        for number, wire in enumerate(wires, 1):
             # Only the first and the last are answered; the server is silent on those between.
-            reply = inbox if number in (1, last) else ""
-            await client.publish(message.subject, message.body, reply=reply, headers=headers)
+            reply = inbox if number in (1, len(wires)) else ""
+            await client.publish(wire.subject, wire.body, reply=reply, headers=wire.headers)
         async with asyncio.timeout(ACK_TIMEOUT_S):
             while True:
-                answer = (await replies.get()).data
-                if answer:
-                    return _ack(json.loads(answer))
-    except (nats.errors.Error, TimeoutError, ConnectionError) as wrong:
-        raise _unconfirmed(connection, messages[0].subject, wrong) from wrong
+                answer = await replies.get()
+                if answer.data:
+                    return _ack(answer.data)
+                if (answer.headers or {}).get("Status") == _NO_RESPONDERS:
+                    raise nats.errors.NoRespondersError
     finally:
         await _forget(subscription)
+
+
+async def _confirmed(
+    connection: Connection, work: Coroutine[Any, Any, _Answer], *subjects: str
+) -> _Answer:
+    """What the server answers, or the reason why it never will."""
+    with connection.watch(*subjects) as trouble:
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait((task, trouble), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise trouble.result()
+            return task.result()
+        except (nats.errors.Error, TimeoutError, ConnectionError) as wrong:
+            raise _unconfirmed(subjects[0], wrong) from wrong
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+
+def _check(connection: Connection, subject: str, headers: dict[str, str], body: bytes) -> None:
+    """Refuse what can be refused without asking the server."""
+    if not connection.connected:
+        # The client would keep each try in its memory and send them all when it is connected.
+        raise LogUnavailable("the event log is away")
+    # The server counts the headers too, and hangs up on a message that is too large.
+    lines = sum(len(key) + len(value.encode()) + 4 for key, value in headers.items())
+    if len(body) + lines + _HEADER_FRAME > connection.client.max_payload:
+        raise LogRejected(f"the message for {subject} is larger than the server takes")
 
 
 async def _forget(subscription: Subscription) -> None:
@@ -125,17 +202,16 @@ async def _forget(subscription: Subscription) -> None:
         return
 
 
-def _unconfirmed(connection: Connection, subject: str, wrong: Exception) -> Exception:
-    if connection.denied is not None:
-        return LogRejected(f"this key may not publish on {subject}: {connection.denied}")
+def _unconfirmed(subject: str, wrong: Exception) -> Exception:
     if isinstance(wrong, nats.errors.NoRespondersError):
         return LogUnavailable(f"no stream takes {subject}, or the event log is starting")
-    if isinstance(wrong, nats.errors.MaxPayloadError):
-        return LogRejected(f"the message for {subject} is larger than the server takes")
+    if isinstance(wrong, nats.errors.BadSubjectError | nats.errors.BadHeaderError):
+        return LogRejected(f"no message can have this subject or these headers: {subject!r}")
     return LogUnavailable(f"no confirmation from the event log for {subject}")
 
 
-def _ack(answer: dict[str, Any]) -> Ack:
+def _ack(reply: bytes) -> Ack:
+    answer: dict[str, Any] = json.loads(reply)
     error = answer.get("error")
     if error is None:
         return Ack(answer["stream"], answer["seq"], bool(answer.get("duplicate")))

@@ -7,13 +7,14 @@ headers too, so that a consumer can route without reading bodies. What cannot be
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from events import subjects
 from events.errors import Poison
-from events.moments import Moment
+from events.moments import Moment, unix_ms
 from events.upcasters import UPCASTERS, Upcaster
 from events.vocabulary import TYPES, Event, tag_of
 
@@ -46,6 +47,9 @@ class Envelope(NamedTuple):
     actor: str
     trace: str
 
+
+# What `encode` writes; Python takes a good deal more for a number.
+_VERSION: Final = re.compile("[1-9][0-9]{0,8}")
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Event]] = {
@@ -102,15 +106,17 @@ def decode(
         raise Poison(f"no event type {tag!r}")
     if kind.area != address.area:
         raise Poison(f"{tag} does not belong on {subject}")
+    time, id = headers.get(TIME, ""), headers.get(MESSAGE_ID, "")
+    try:
+        unix_ms(time)
+    except ValueError:
+        raise Poison(f"not a time: {time!r}") from None
+    if not id:
+        raise Poison("the message has no id")
     event = _body(tag, kind, headers.get(VERSION, ""), body, upcasters)
     _agrees(event, tag, address)
     return Envelope(
-        event,
-        address,
-        Moment(headers.get(TIME, "")),
-        headers.get(MESSAGE_ID, ""),
-        headers.get(ACTOR, ""),
-        headers.get(TRACE, ""),
+        event, address, Moment(time), id, headers.get(ACTOR, ""), headers.get(TRACE, "")
     )
 
 
@@ -121,10 +127,9 @@ def _body(
     body: bytes,
     upcasters: dict[tuple[str, int], Upcaster],
 ) -> Event:
-    try:
-        version = int(version_text)
-    except ValueError:
-        raise Poison(f"not a version: {version_text!r}") from None
+    if not _VERSION.fullmatch(version_text):
+        raise Poison(f"not a version: {version_text!r}")
+    version = int(version_text)
     if version > kind.version:
         raise Poison(
             f"{tag} has version {version}, this program knows up to {kind.version}: "
@@ -135,12 +140,14 @@ def _body(
             return _decoders[tag].decode(body)
         raw: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         for step in range(version, kind.version):
-            raw = upcasters[tag, step](raw)
+            lift = upcasters.get((tag, step))
+            if lift is None:
+                raise Poison(f"nothing lifts {tag} from version {step}")
+            raw = lift(raw)
         return msgspec.convert(raw, kind)
-    except KeyError as missing:
-        raise Poison(f"nothing lifts {tag} from version {missing}") from None
-    except (msgspec.DecodeError, ValueError, RecursionError) as wrong:
-        raise Poison(f"{tag}: {wrong}") from None
+    # A lift takes the body as it should be, so it may stumble over one that is not in any way.
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as wrong:
+        raise Poison(f"{tag}: {type(wrong).__name__}: {wrong}") from None
 
 
 def _agrees(event: Event, tag: str, address: Address) -> None:

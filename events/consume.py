@@ -35,6 +35,7 @@ _PULL_EXPIRES_S: Final = 30
 _IDLE_HEARTBEAT_S: Final = 5
 _CONSUMER_NOT_FOUND: Final = 10014
 _SECOND: Final = 1_000_000_000
+_ACK: Final = "$JS.ACK."
 # No messages, expired, and byte limit or batch reached: the request is over, the consumer is not.
 _REQUEST_ENDED: Final = frozenset({"404", "408", "409"})
 _REQUEST: Final = json.dumps(
@@ -65,19 +66,37 @@ class Gap(Exception):
 
 
 class _Pull:
-    """Two overlapping pull requests on one consumer, for the length of a `async with`."""
+    """Two overlapping pull requests on one consumer, for the length of a `async with`.
 
-    def __init__(self, connection: Connection, stream: str, consumer: str, limit: int) -> None:
+    `dense` says that the stream has every sequence, so that a jump between two messages shows that
+    another process has put its consumer in the place of this one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        consumer: str,
+        limit: int,
+        *,
+        after: int,
+        dense: bool,
+    ) -> None:
         self._client = connection.client
         self._stream = stream
         self._consumer = consumer
         self._limit = limit
+        self._dense = dense
         self._inbox = self._client.new_inbox()
-        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        # None says that the connection was lost, and with it the requests.
+        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._subscription: Subscription | None = None
         # How many messages the open requests may still bring, and the last delivery seen.
         self._open = 0
         self._delivered = 0
+        self._sequence = after
+        self._idle = False
+        self._watch = connection.watch()
 
     async def __aenter__(self) -> Self:
         self._subscription = await self._client.subscribe(
@@ -86,9 +105,12 @@ class _Pull:
             pending_msgs_limit=8 * _PULL_MESSAGES,
             pending_bytes_limit=16 * _PULL_BYTES,
         )
+        lost = self._watch.__enter__()
+        lost.add_done_callback(lambda _: self._arrived.put_nowait(None))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._watch.__exit__(None, None, None)
         assert self._subscription is not None
         try:
             await self._subscription.unsubscribe()
@@ -96,10 +118,15 @@ class _Pull:
             # The connection went away and the subscription with it.
             return
 
-    async def gather(self) -> list[Message]:
-        """What has arrived by now, at least one message; raises Gap or LogUnavailable."""
+    async def gather(self, *, patient: bool = True) -> list[Message]:
+        """What has arrived by now, at least one message; raises Gap or LogUnavailable.
+
+        Not `patient` means that there must be more, so an idle server is unavailable.
+        """
         batch: list[Message] = []
         while not batch:
+            if self._idle and not patient:
+                raise LogUnavailable("messages that were announced did not come")
             await self._refill()
             try:
                 async with asyncio.timeout(3 * _IDLE_HEARTBEAT_S):
@@ -120,13 +147,25 @@ class _Pull:
                 reply=self._inbox,
             )
 
-    def _take(self, msg: Msg, batch: list[Message]) -> None:
-        headers = msg.headers or {}
-        status = headers.get("Status") if not msg.data else None
-        if status is None:
+    def _take(self, msg: Msg | None, batch: list[Message]) -> None:
+        if msg is None:
+            raise LogUnavailable("the connection to the event log was lost")
+        # What comes from the stream can be acknowledged. Its headers prove nothing, because
+        # whoever wrote it may have given it those of a status.
+        if msg.reply.startswith(_ACK):
             self._open -= 1
+            self._idle = False
             batch.append(self._message(msg))
-        elif status != "100":
+            return
+        headers = msg.headers or {}
+        status = headers.get("Status")
+        if status == "100":
+            # An idle server says how much it has delivered.
+            delivered = int(headers.get("Nats-Last-Consumer", self._delivered))
+            if delivered != self._delivered:
+                raise Gap(f"{delivered} were delivered, {self._delivered} arrived")
+            self._idle = True
+        else:
             # A request that ends early says how many messages it still owed.
             owed = headers.get("Nats-Pending-Messages")
             description = headers.get("Description", "")
@@ -142,7 +181,13 @@ class _Pull:
         sequence, delivered, stored, pending = map(int, parts[start : start + 4])
         if delivered != self._delivered + 1:
             raise Gap(f"expected delivery {self._delivered + 1}, got {delivered}")
+        if sequence <= self._sequence or (
+            self._dense and self._delivered and sequence != self._sequence + 1
+        ):
+            # The first may jump: over what had expired, or over a hole that this pull starts at.
+            raise Gap(f"message {sequence} came behind {self._sequence}")
         self._delivered = delivered
+        self._sequence = sequence
         return Message(
             self._stream, sequence, msg.subject, msg.headers, msg.data, stored, pending, msg.reply
         )
@@ -166,6 +211,7 @@ class Follower:
         self._name = name
         self._description = description
         self._subject = subject or BY_NAME[stream].subjects
+        self._dense = subject is None and not BY_NAME[stream].may_lose
         self._limit = limit
 
     async def batches(self, after: int) -> AsyncIterator[list[Message]]:
@@ -178,13 +224,23 @@ class Follower:
         backoff = Backoff(first=0.1, cap=5.0)
         while True:
             try:
-                await self._prepare(position)
-                async with _Pull(self._connection, self._stream, self._name, self._limit) as pull:
+                await self._connection.available()
+                made = await self._prepare(position)
+                async with _Pull(
+                    self._connection,
+                    self._stream,
+                    self._name,
+                    self._limit,
+                    after=position,
+                    dense=self._dense,
+                ) as pull:
+                    batch = await pull.gather()
+                    await self._still(made)
                     while True:
-                        batch = await pull.gather()
                         backoff.reset()
                         position = batch[-1].sequence
                         yield batch
+                        batch = await pull.gather()
             except (LogUnavailable, Gap, nats.errors.Error, ConnectionError) as wrong:
                 _logger.info("reading %s starts again behind %d: %s", self._stream, position, wrong)
                 await asyncio.sleep(backoff.next())
@@ -199,10 +255,23 @@ class Follower:
         except (nats.errors.Error, ConnectionError) as wrong:
             _logger.debug("ack not sent: %s", wrong)
 
-    async def _prepare(self, position: int) -> None:
-        """A consumer on the server that starts right behind the position."""
+    async def _still(self, made: str) -> None:
+        """The consumer is the one that was made, and what it gave is what was asked for.
+
+        Another process with the same name may have put its own there, at another position, before
+        the first request came to it.
+        """
+        try:
+            info = await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._name}")
+        except ApiError as wrong:
+            raise LogUnavailable(str(wrong)) from wrong
+        if info["created"] != made:
+            raise Gap("another process reads under this name")
+
+    async def _prepare(self, position: int) -> str:
+        """A consumer on the server that starts right behind the position; when it was made."""
         await _drop(self._connection, self._stream, self._name)
-        await _create(
+        created = await _create(
             self._connection,
             self._stream,
             self._name,
@@ -218,6 +287,7 @@ class Follower:
             position,
             self._subject,
         )
+        return str(created["created"])
 
 
 async def read(
@@ -251,9 +321,12 @@ async def read(
     try:
         if int(created.get("num_pending", 0)) == 0:
             return
-        async with _Pull(connection, stream, name, _PULL_MESSAGES) as pull:
+        # Nobody else knows this consumer's name.
+        async with _Pull(
+            connection, stream, name, _PULL_MESSAGES, after=after, dense=False
+        ) as pull:
             while True:
-                batch = await pull.gather()
+                batch = await pull.gather(patient=False)
                 wanted = [message for message in batch if message.sequence <= last]
                 if wanted:
                     yield wanted

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import singledispatch
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
+
 from events import commands as c
 from events import ids
 from events.errors import Conflict, Refused
@@ -20,9 +22,12 @@ from events.vocabulary.catalog import CatalogEvent, Kind
 
 RESERVED_PREFIXES: Final = ("/federation/",)
 ROOT: Final = "/"
+# What the log stores all or nothing; see `events.append.BATCH_LIMIT`.
+MOST_EVENTS: Final = 1000
 
 _LABEL: Final = re.compile(r"[^\x00-\x1f\x7f,]{1,100}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_RULE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _ACCESS_KEY: Final = re.compile(r"MOSAICFS_[0-9a-f]{16}")
 
 
@@ -80,15 +85,24 @@ def _existing(command: c.Command, state: Catalog, kind: Kind, id: str, what: str
 def _set(command: c.Command, state: Catalog, event: CatalogEvent, what: str) -> list[Decided]:
     """An edit of what exists; an edit that changes nothing decides nothing."""
     held = _existing(command, state, event.kind, event.id, what)
-    if held.body == event.body:  # type: ignore[attr-defined]  # every setting event has a body
+    if _same(held.body, event.body):  # type: ignore[attr-defined]  # every setting event has a body
         return []
     return [Decided(event, held.sequence)]
+
+
+def _same(held: Record | None, wanted: Record) -> bool:
+    # As the log would have them: to Python, 1 and true are equal.
+    return held is not None and _written(held) == _written(wanted)
+
+
+def _written(body: Record) -> bytes:
+    return msgspec.json.encode(body, order="deterministic")
 
 
 def _upsert(command: c.Command, state: Catalog, event: CatalogEvent) -> list[Decided]:
     held = state.held(event.kind, event.id)
     _expected(command, held)
-    if held is not None and held.body == event.body:  # type: ignore[attr-defined]  # as above
+    if held is not None and _same(held.body, event.body):  # type: ignore[attr-defined]  # as above
         return []
     return [Decided(event, held.sequence if held else 0)]
 
@@ -165,15 +179,25 @@ def _(command: c.RemoveDirectory, state: Catalog) -> list[Decided]:
     held = _existing(command, state, "directory", directory_id(path), f"directory {path}")
     if path == ROOT or (isinstance(held.body, v.DirectoryBody) and held.body.system):
         raise Refused("system_directory", f"{path} belongs to the system and stays")
-    below = sorted((each.virtual_path for each in state.below(path)), reverse=True)
+    children = list(state.below(path))
+    below = sorted((each.virtual_path for each in children), reverse=True)
     if below and not command.cascade:
         raise Refused("not_empty", f"{path} has {len(below)} directories below it")
+    for each in children:
+        if each.system:
+            raise Refused(
+                "system_directory", f"{each.virtual_path} belongs to the system and stays"
+            )
+    if len(below) >= MOST_EVENTS:
+        raise Refused(
+            "too_many", f"{path} has {len(below)} directories below it: remove some first"
+        )
     decided = []
     # Deepest first, so that at no moment a directory stands without its parent.
-    for each in [*below, path]:
-        found = state.held("directory", directory_id(each))
+    for gone in [*below, path]:
+        found = state.held("directory", directory_id(gone))
         if found is not None and found.body is not None:
-            event = v.DirectoryRemoved(id=directory_id(each))
+            event = v.DirectoryRemoved(id=directory_id(gone))
             decided.append(Decided(event, found.sequence))
     return decided
 
@@ -219,8 +243,14 @@ def _check_label_rule(body: v.LabelRuleBody) -> None:
         raise Refused("bad_node", f"not a node id: {body.node!r}")
 
 
+def _check_rule_id(id: str) -> None:
+    if not _RULE_ID.fullmatch(id):
+        raise Refused("bad_id", f"not an id for a rule: {id!r}")
+
+
 @decide.register
 def _(command: c.CreateLabelRule, state: Catalog) -> list[Decided]:
+    _check_rule_id(command.id)
     _check_label_rule(command.body)
     event = v.LabelRuleCreated(id=command.id, body=command.body)
     return _create(command, state, event, f"the label rule {command.id}", command.id)
@@ -290,6 +320,7 @@ def _check_replication(body: v.ReplicationRuleBody, state: Catalog) -> None:
 
 @decide.register
 def _(command: c.CreateReplicationRule, state: Catalog) -> list[Decided]:
+    _check_rule_id(command.id)
     _check_replication(command.body, state)
     event = v.ReplicationRuleCreated(id=command.id, body=command.body)
     return _create(command, state, event, f"the replication rule {command.id}", command.id)

@@ -62,9 +62,10 @@ def _id_block(unix_ms: int) -> Iterator[FileId]:
 
 
 def file_id_bytes(file: str) -> bytes:
-    """The 16 bytes of a file id; raises ValueError for anything that is not a UUID."""
+    """The 16 bytes of a file id; raises ValueError for all but a UUID as we write it."""
     raw = bytes.fromhex(file.replace("-", ""))
-    if len(raw) != 16 or len(file) != 36:
+    # Other spellings of one UUID would be other documents for the same file.
+    if len(raw) != 16 or file_id_text(raw) != file:
         raise ValueError(f"not a file id: {file!r}")
     return raw
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from events.codec import Wire, encode
+from events.codec import MESSAGE_ID, Wire, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ DDL: Final = """
 CREATE TABLE IF NOT EXISTS outbox (
     n       INTEGER PRIMARY KEY AUTOINCREMENT, -- order of publication; never used twice
     subject TEXT NOT NULL,
-    headers TEXT NOT NULL,                     -- JSON object
+    headers TEXT NOT NULL,                     -- JSON object, without the message id
     body    BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS writer (
@@ -57,19 +57,13 @@ class Outbox:
 
     def add(self, event: Event, *where: str, time: Moment, actor: str, trace: str = "") -> int:
         """Queue an event, as part of the caller's transaction."""
+        message = encode(event, *where, time=time, actor=actor, id="", trace=trace)
+        del message.headers[MESSAGE_ID]
         self._connection.execute(
-            "INSERT INTO outbox (subject, headers, body) VALUES ('', '{}', x'')"
+            "INSERT INTO outbox (subject, headers, body) VALUES (?, ?, ?)",
+            (message.subject, msgspec.json.encode(message.headers).decode(), message.body),
         )
-        n = self._connection.last_insert_rowid()
-        # The id is a function of writer and row, hence the same for every attempt to publish.
-        message = encode(
-            event, *where, time=time, actor=actor, id=f"{self.writer}-{n}", trace=trace
-        )
-        self._connection.execute(
-            "UPDATE outbox SET subject = ?, headers = ?, body = ? WHERE n = ?",
-            (message.subject, msgspec.json.encode(message.headers).decode(), message.body, n),
-        )
-        return n
+        return self._connection.last_insert_rowid()
 
     def waiting(self, limit: int, limit_bytes: int) -> list[Waiting]:
         """The oldest messages: at least one if there is any, within both limits otherwise."""
@@ -82,7 +76,9 @@ class Outbox:
             size += len(body)
             if taken and size > limit_bytes:
                 break
-            taken.append(Waiting(n, Wire(subject, _headers.decode(headers), body)))
+            # The id is a function of writer and row, hence the same for every attempt to publish.
+            identified = {MESSAGE_ID: f"{self.writer}-{n}", **_headers.decode(headers)}
+            taken.append(Waiting(n, Wire(subject, identified, body)))
         return taken
 
     def remove(self, numbers: Sequence[int]) -> None:

@@ -12,9 +12,12 @@ surrogates (not valid in JSON for most clients, refused by SQLite and msgspec).
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 _MARK: Final = "\ufffd"
+# What `to_text` may write behind a mark. Stricter than `int(…, 16)`, or one name had many texts.
+_BYTE: Final = re.compile("[89a-f][0-9a-f]")
 
 
 def to_text(name: str) -> str:
@@ -40,7 +43,7 @@ def _escaped(character: str) -> str:
 
 
 def to_os(text: str) -> str:
-    """The inverse of `to_text`: a name to hand to `os` calls."""
+    """The inverse of `to_text`: a name to hand to `os` calls. ValueError for any other text."""
     if _MARK not in text:
         return text
     out: list[str] = []
@@ -53,13 +56,16 @@ def to_os(text: str) -> str:
             out.append(_MARK)
             at += 2
         else:
-            try:
-                byte = int(text[at + 1 : at + 3], 16)
-            except ValueError:
-                raise ValueError(f"not a path text: {text!r}") from None
-            out.append(chr(0xDC00 + byte))
+            digits = text[at + 1 : at + 3]
+            if not _BYTE.fullmatch(digits):
+                raise ValueError(f"not a path text: {text!r}")
+            out.append(chr(0xDC00 + int(digits, 16)))
             at += 3
-    return "".join(out)
+    name = "".join(out)
+    if to_text(os.fsdecode(os.fsencode(name))) != text:
+        # Escaped bytes that are valid UTF-8 together are another spelling of a readable name.
+        raise ValueError(f"not a path text: {text!r}")
+    return name
 
 
 def to_bytes(text: str) -> bytes:

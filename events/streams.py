@@ -49,6 +49,9 @@ class Stream(NamedTuple):
             "discard": "old",
             "compression": "s2",
             "num_replicas": replicas,
+            # A limit set by hand would silently drop the oldest events.
+            "max_msgs": -1,
+            "max_bytes": -1,
             "max_age": (self.keep_days or 0) * _DAY,
             "max_msgs_per_subject": 1 if self.last_per_subject else -1,
             # The server remembers message ids this long; the projector dedupes beyond it.
@@ -127,12 +130,15 @@ async def _ensure(connection: Connection, stream: Stream, replicas: int) -> list
         _logger.info("stream created", extra={"stream": stream.name})
         return []
     found = info["config"]
+    if _declaration(found) > DECLARATION:
+        # A newer MosaicFS declared it; its declaration is not this program's to judge.
+        return []
     if _declaration(found) < DECLARATION:
         # Written over what the server sent, so that fields this program does not know survive.
         metadata = {**found.get("metadata", {}), **declared["metadata"]}
-        await connection.api(
-            f"STREAM.UPDATE.{stream.name}", {**found, **declared, "metadata": metadata}
-        )
+        # How many servers keep a copy is for whoever runs them to decide.
+        kept = {"metadata": metadata, "num_replicas": found["num_replicas"]}
+        await connection.api(f"STREAM.UPDATE.{stream.name}", {**found, **declared, **kept})
         _logger.info("stream brought up to date", extra={"stream": stream.name})
         return []
     return compare(declared, found)

@@ -60,10 +60,11 @@ def unescape(token: str) -> str:
     if "=" not in token:
         return token
     raw = re.sub(rb"=([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), token.encode())
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise Poison(f"not a subject token: {token!r}") from None
+    text = raw.decode(errors="replace")
+    # One address has one subject, or the server would keep two last messages for it.
+    if escape(text) != token:
+        raise Poison(f"not a subject token: {token!r}")
+    return text
 
 
 def build(area: str, *tokens: str) -> str:

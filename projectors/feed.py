@@ -87,11 +87,18 @@ class FeedReader:
     async def __aenter__(self) -> Self:
         try:
             with short(self._socket) as name:
-                self._stream = await anyio.connect_unix(name)
-            await self._stream.send(b'{"do":"follow"}\n')
-        except (OSError, anyio.BrokenResourceError) as wrong:
+                stream = await anyio.connect_unix(name)
+        except OSError as wrong:
             raise NotRunning(f"no projector answers on {self._socket}") from wrong
-        self._buffered = BufferedByteReceiveStream(self._stream)
+        try:
+            await stream.send(b'{"do":"follow"}\n')
+        except BaseException as wrong:
+            await anyio.aclose_forcefully(stream)
+            if isinstance(wrong, anyio.BrokenResourceError):
+                raise NotRunning(f"no projector answers on {self._socket}") from wrong
+            raise
+        self._stream = stream
+        self._buffered = BufferedByteReceiveStream(stream)
         return self
 
     async def __aexit__(

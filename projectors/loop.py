@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Any, Final
 
+from events.connection import ApiError
 from events.consume import Follower, Message
 from events.errors import Temporary
 from events.retry import Backoff
+from events.streams import BY_NAME
+from projectors.thread import to_the_end
 from projectors.view import Applied, Checkpoint, StaleView, View
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 # How many messages commit together at the most: about 100 ms of work when they are file batches.
 _COMMIT_MESSAGES: Final = 48
+_NOT_FOUND: Final = 404
 
 
 def check(checkpoints: Mapping[str, Checkpoint], heads: Mapping[str, Mapping[str, Any]]) -> None:
@@ -41,6 +44,27 @@ def check(checkpoints: Mapping[str, Checkpoint], heads: Mapping[str, Mapping[str
                 f"the stream {name} ends at {head['last_seq']}, "
                 f"the view has read up to {checkpoint.sequence}"
             )
+
+
+async def last_message(connection: Connection, stream: str, head: Mapping[str, Any]) -> int:
+    """The sequence of the last message that a stream holds, 0 if there is none.
+
+    It is below the stream's last sequence when the last messages were removed, as is done with what
+    a node said that is no more.
+    """
+    if not head["messages"]:
+        return 0
+    if not head.get("num_deleted"):
+        return int(head["last_seq"])
+    try:
+        answer = await connection.api(
+            f"STREAM.MSG.GET.{stream}", {"last_by_subj": BY_NAME[stream].subjects}
+        )
+    except ApiError as wrong:
+        if wrong.code != _NOT_FOUND:
+            raise
+        return 0
+    return int(answer["message"]["seq"])
 
 
 class Projector:
@@ -60,16 +84,15 @@ class Projector:
         self._arrived: asyncio.Queue[tuple[Follower, list[Message]]] = asyncio.Queue(maxsize=2)
         self._targets: dict[str, int] = {}
         self._pending: dict[str, int] = {}
-        self._rate = 0.0
         self.trouble: str | None = None
         self.caught_up = asyncio.Event()
 
     async def run(self, heads: Mapping[str, Mapping[str, Any]]) -> None:
-        """Project for ever. `heads` is what the streams are like now (see `events.streams.heads`)."""
+        """Project for ever. `heads` tells the streams as they are (see `events.streams.heads`)."""
         check(self._view.checkpoints(), heads)
         self._view.adopt({name: str(head["created"]) for name, head in heads.items()})
         self._targets = {
-            name: int(head["last_seq"]) if head["messages"] else 0 for name, head in heads.items()
+            name: await last_message(self._connection, name, head) for name, head in heads.items()
         }
         self._mark_progress()
         async with asyncio.TaskGroup() as tasks:
@@ -97,9 +120,7 @@ class Projector:
                 taken.append(self._arrived.get_nowait())
                 count += len(taken[-1][1])
             messages = [message for _, batch in taken for message in batch]
-            started = time.monotonic()
             applied = await self._commit(messages)
-            self._rate = len(messages) / max(time.monotonic() - started, 1e-6)
             for follower, batch in taken:
                 await follower.confirm(batch[-1])
             self._on_applied(applied, self._view.checkpoints())
@@ -110,17 +131,20 @@ class Projector:
         backoff = Backoff()
         while True:
             try:
-                applied = await asyncio.to_thread(self._view.apply, messages)
+                applied = await to_the_end(self._view.apply, messages)
             except Temporary as wrong:
                 self.trouble = str(wrong)
                 delay = backoff.next()
                 _logger.error("cannot write the view, next try in %.0f s: %s", delay, wrong)
                 await asyncio.sleep(delay)
             else:
-                if self.trouble is not None:
-                    _logger.info("the view can be written again")
-                    self.trouble = None
-                return applied
+                if self.trouble is None:
+                    return applied
+                _logger.info("the view can be written again")
+                self.trouble = None
+                # A part of the batch may have been committed by an attempt that then failed, and
+                # its documents are not among those that the last one touched.
+                return applied._replace(docs=None)
 
     def _mark_progress(self) -> None:
         checkpoints = self._view.checkpoints()

@@ -8,14 +8,16 @@ readers keep until the new one has caught up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import logging
-import time
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from events import append, connection, streams
 from events.clock import now
 from events.codec import encode
-from events.errors import LogRejected, LogUnavailable, MosaicError
+from events.errors import LogRejected, LogUnavailable, MosaicError, Temporary
 from events.ids import new_uuid, notification_doc
 from events.machine.control import Answer, Control
 from events.machine.database import DatabaseCorrupt
@@ -25,14 +27,16 @@ from events.vocabulary.notices import NoticeRaised, NoticeResolved
 from projectors import snapshots
 from projectors import verify as verification
 from projectors.documents.reader import Reader
-from projectors.documents.view import DocumentsView, discard
+from projectors.documents.view import DocumentsView
 from projectors.feed import Feed, Line
 from projectors.loop import Projector, check
 from projectors.shelf import Shelf
+from projectors.thread import to_the_end
 from projectors.view import Applied, Checkpoint, StaleView
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
     from events.connection import Connection
     from events.machine.places import Places
@@ -43,42 +47,50 @@ CONSUMER: Final = "documents"
 _SOURCE: Final = "projector"
 # A snapshot is taken when this many changes came since the last one, looked at this often.
 _SNAPSHOT_CHANGES: Final = 50_000
-_SNAPSHOT_LOOK_S: Final = 300.0
-_COUNT_EVERY_S: Final = 2.0
+_TEND_S: Final = 300.0
+_TEND_AGAIN_S: Final = 2.0
+_LOOK_S: Final = 15.0
+_PROGRESS_S: Final = 0.2
 
 
 async def run(places: Places) -> None:
     """Project until cancelled."""
     service = Service(places)
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(service.control.serve())
-        try:
-            await service.keep()
-        finally:
-            serving.cancel()
-
-
-class _Restart(Exception):
-    """The present build is no good; `why` is for people."""
+    with service.shelf.held():
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(service.control.serve())
+            try:
+                await service.keep()
+            finally:
+                serving.cancel()
 
 
 class Service:
-    """One projector process."""
+    """One projector process. Whoever runs it holds its shelf."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, rebuild: str | None = None) -> None:
         self._places = places
-        self._shelf = Shelf(places.documents_db)
+        self.shelf = Shelf(places.documents_db)
         self._feed = Feed()
         self._connection: Connection | None = None
         self._projector: Projector | None = None
         self._view: DocumentsView | None = None
         self._state = "starting"
         self._detail = ""
+        # Why the next build begins with an empty view and the log's first message, if it does.
+        self._rebuild = rebuild
+        # How many rebuilds this process has done.
+        self._rebuilt = 0
+        # The present build should end; with it a reason to believe that its file is damaged.
         self._wanted = asyncio.Event()
+        self._damage: str | None = None
+        # The file of the present build, from before it is opened.
+        self._built: Path | None = None
         self._reconnected = asyncio.Event()
+        self._buried = asyncio.Event()
         self._snapshot_n = 0
         self._snapshotting = asyncio.Lock()
-        self._counted: tuple[float, dict[str, int]] = (0.0, {})
+        self._counted: dict[str, int] = {}
         self._drift: list[str] = []
         self.control = Control(
             places.socket("projector"),
@@ -107,56 +119,68 @@ class Service:
 
     async def _keep(self, log: Connection) -> None:
         backoff = Backoff()
-        rebuild: str | None = None
+        task = asyncio.current_task()
         while True:
+            wait = 0.0
             try:
-                heads = await self._heads(log)
-                view, behind = await self._open(log, heads, rebuild)
-                try:
-                    rebuild = await self._project(log, view, heads, put_forward=behind)
-                finally:
-                    view.close()
-                    self._view = None
-                backoff.reset()
+                await self._build(log, backoff)
             except* StaleView as wrong:
-                rebuild = _first(wrong)
+                self._rebuild = _first(wrong)
             except* DatabaseCorrupt as wrong:
-                rebuild = _first(wrong)
-                if (damaged := self._shelf.current()) is not None:
-                    self._shelf.set_aside(damaged)
-            except* (LogUnavailable, LogRejected) as wrong:
+                self._rebuild = _first(wrong)
+                if self._built is not None and self._built.exists():
+                    self.shelf.set_aside(self._built)
+            # The disk of the view may be full, the log may be away; both can come to an end.
+            except* (Temporary, LogRejected, OSError) as wrong:
                 self._state, self._detail = "degraded", _first(wrong)
-                delay = backoff.next()
-                _logger.warning("next try in %.0f s: %s", delay, self._detail)
-                await asyncio.sleep(delay)
+                wait = backoff.next()
+                _logger.warning("next try in %.0f s: %s", wait, self._detail)
+            if task is not None and task.cancelling():
+                # A task group that ends with an error forgets that it was cancelled too.
+                raise asyncio.CancelledError
+            await asyncio.sleep(wait)
+
+    async def _build(self, log: Connection, backoff: Backoff) -> None:
+        """Open or make one build and keep it until another one is wanted."""
+        # What is asked for from here on is meant for the build after this one.
+        why, self._damage = self._rebuild, None
+        self._wanted.clear()
+        heads = await self._heads(log)
+        view, hidden = await self._open(log, heads, why)
+        try:
+            await self._project(log, view, heads, backoff, why, hidden=hidden)
+        finally:
+            self._view = None
+            view.close()
 
     async def _heads(self, log: Connection) -> dict[str, dict[str, Any]]:
         self._drift = [str(each) for each in await streams.ensure(log)]
         return await streams.heads(log)
 
     async def _open(
-        self, log: Connection, heads: dict[str, dict[str, Any]], rebuild: str | None
+        self, log: Connection, heads: dict[str, dict[str, Any]], why: str | None
     ) -> tuple[DocumentsView, bool]:
         """The view to keep, and whether it has to catch up before readers may have it."""
-        current = self._shelf.current()
-        if rebuild is None and current is not None:
-            view = DocumentsView(current)
+        current = self.shelf.current()
+        self.shelf.tidy()
+        if why is None and current is not None:
+            self._built = current
+            view = await to_the_end(DocumentsView, current)
             try:
                 check(view.checkpoints(), heads)
             except StaleView:
                 view.close()
                 raise
-            self._shelf.tidy()
             return view, False
-        build = self._shelf.fresh()
-        if rebuild is None and await snapshots.restore(log, build, heads):
+        build = self._built = self.shelf.fresh()
+        if why is not None:
+            _logger.warning("the view is rebuilt from the log: %s", why)
+        elif await snapshots.restore(log, build, heads):
             _logger.info("started from the snapshot")
-        elif rebuild is not None:
-            _logger.warning("the view is rebuilt from the log: %s", rebuild)
-        view = DocumentsView(build)
+        view = await to_the_end(DocumentsView, build)
         if current is None:
             # Nobody reads an older one, so they may as well watch this one grow.
-            self._shelf.put_forward(build)
+            self.shelf.put_forward(build)
         return view, current is not None
 
     async def _project(
@@ -164,75 +188,95 @@ class Service:
         log: Connection,
         view: DocumentsView,
         heads: dict[str, dict[str, Any]],
+        backoff: Backoff,
+        why: str | None,
         *,
-        put_forward: bool,
-    ) -> str:
-        """Keep one build until a rebuild is wanted; returns why."""
+        hidden: bool,
+    ) -> None:
+        """Keep one build until another one is wanted."""
         self._view = view
         self._snapshot_n = view.n
-        self._wanted.clear()
         self._reconnected.clear()
-        epoch = view.epoch
-        hidden = put_forward
 
         def tell(applied: Applied, checkpoints: Mapping[str, Checkpoint]) -> None:
+            if applied.dead:
+                self._buried.set()
             if not hidden:
                 at = {name: checkpoint.sequence for name, checkpoint in checkpoints.items()}
-                self._feed.tell(Line(applied.n, at, applied.docs, epoch))
+                self._feed.tell(Line(applied.n, at, applied.docs, view.epoch))
 
         consumer = f"{CONSUMER}-{_machine(self._places)}"
         projector = self._projector = Projector(log, view, consumer, tell)
-        self._state, self._detail = ("rebuilding" if hidden else "catching up"), ""
+        self._state, self._detail = ("rebuilding", why) if why else ("catching up", "")
+        tell(Applied(view.n, None, 0), view.checkpoints())
         async with asyncio.TaskGroup() as tasks:
-            projecting = tasks.create_task(projector.run(heads))
-            tell(Applied(view.n, None, 0), view.checkpoints())
-            watching = tasks.create_task(self._watch_log(log, view))
+            children = [
+                tasks.create_task(projector.run(heads)),
+                tasks.create_task(self._watch_log(log, view)),
+            ]
             caught = tasks.create_task(projector.caught_up.wait())
             wanted = tasks.create_task(self._wanted.wait())
-            await asyncio.wait({caught, wanted}, return_when=asyncio.FIRST_COMPLETED)
-            if caught.done():
+            await asyncio.wait((caught, wanted), return_when=asyncio.FIRST_COMPLETED)
+            if not wanted.done():
                 if hidden:
-                    self._shelf.put_forward(view.path)
-                hidden = False
-                tell(Applied(view.n, None, 0), view.checkpoints())
-                self._state = "live"
+                    self.shelf.put_forward(view.path)
+                    hidden = False
+                    tell(Applied(view.n, None, 0), view.checkpoints())
+                self._rebuilt += why is not None
+                self._state, self._detail, self._rebuild = "live", "", None
+                backoff.reset()
                 _logger.info("the view is live", extra=view_counts(self.counts()))
-                tending = tasks.create_task(self._tend(log))
+                children.append(tasks.create_task(self._tend(log)))
                 await wanted
-                tending.cancel()
-            for task in (projecting, watching, caught):
+            for task in (*children, caught):
                 task.cancel()
-        return self._detail or "asked for"
+        if self._damage is not None:
+            raise DatabaseCorrupt(self._damage)
+
+    def _want_rebuild(self, why: str) -> None:
+        self._rebuild = why
+        self._wanted.set()
 
     async def _watch_log(self, log: Connection, view: DocumentsView) -> None:
-        """After each reconnect: is it still the same log?"""
+        """Now and then, and after each reconnect: is it still the same log, and our file?"""
         while True:
-            await self._reconnected.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._reconnected.wait()
+            again = self._reconnected.is_set()
             self._reconnected.clear()
             try:
-                check(view.checkpoints(), await self._heads(log))
+                # The checkpoints first: they may have moved on when the streams have answered.
+                checkpoints = view.checkpoints()
+                check(checkpoints, await (self._heads(log) if again else streams.heads(log)))
             except StaleView as wrong:
-                self._detail = str(wrong)
-                self._wanted.set()
+                self._want_rebuild(str(wrong))
             except (LogUnavailable, LogRejected) as wrong:
                 _logger.info("cannot look at the streams yet: %s", wrong)
-                await asyncio.sleep(1)
-                self._reconnected.set()
+            if self.shelf.current() is None or not view.path.exists():
+                _logger.warning("the view's file is gone; it is made anew")
+                self._wanted.set()
 
     async def _tend(self, log: Connection) -> None:
         """The chores of a live view: notices about dead letters, and snapshots."""
         while True:
+            self._buried.clear()
             try:
                 await self._report_dead_letters(log)
                 if self._view and self._view.n - self._snapshot_n >= _SNAPSHOT_CHANGES:
                     await self._take_snapshot(log)
             except MosaicError as wrong:
                 _logger.warning("a chore of the projector is put off: %s", wrong)
-            await asyncio.sleep(_SNAPSHOT_LOOK_S)
+            # A flood of dead letters makes a notice every few seconds, not one for each.
+            await asyncio.sleep(_TEND_AGAIN_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TEND_S):
+                    await self._buried.wait()
 
     async def _take_snapshot(self, log: Connection) -> dict[str, Any]:
         async with self._snapshotting:
-            assert self._view is not None
+            if self._view is None:
+                raise LogUnavailable("the projector is starting; try again in a moment")
             n = self._view.n
             taken = await snapshots.take(log, self._view.path)
             self._snapshot_n = n
@@ -244,10 +288,10 @@ class Service:
             count = reader.counts()["dead_letters"]
             latest = reader.dead_letters(1)
             notice = reader.document(notification_doc(_SOURCE, "dead_letters")) or {}
-        told = int(notice.get("related", {}).get("count", "0"))
+        told = str(notice.get("related", {}).get("count", "0"))
         holds = notice.get("status", "resolved") != "resolved"
         event: NoticeRaised | NoticeResolved
-        if count and (count != told or not holds):
+        if count and (str(count) != told or not holds):
             event = NoticeRaised(
                 severity="warning",
                 title="Events that could not be understood",
@@ -281,48 +325,60 @@ class Service:
         }
 
     def counts(self) -> dict[str, int]:
-        """Row counts of the view, at most two seconds old."""
-        at, counted = self._counted
-        if time.monotonic() - at >= _COUNT_EVERY_S:
-            try:
-                with Reader(self._places.documents_db) as reader:
-                    counted = reader.counts()
-            except MosaicError as wrong:
-                _logger.debug("nothing to count: %s", wrong)
-            self._counted = (time.monotonic(), counted)
-        return counted
+        """Row counts of what readers see; the last ones known when it cannot be read."""
+        try:
+            with Reader(self._places.documents_db) as reader:
+                self._counted = reader.counts()
+        except DatabaseCorrupt as wrong:
+            if self._view is not None and self.shelf.current() == self._view.path:
+                self._damage = str(wrong)
+                self._wanted.set()
+        except MosaicError as wrong:
+            _logger.debug("nothing to count: %s", wrong)
+        return self._counted
 
     async def _on_rebuild(self, question: dict[str, Any]) -> AsyncIterator[Answer]:
         return self._rebuilding()
 
-    async def _rebuilding(self) -> AsyncIterator[Answer]:
-        before = self._view.epoch if self._view else None
-        self._detail = ""
-        self._wanted.set()
-        while True:
-            await asyncio.sleep(0.2)
-            view, projector = self._view, self._projector
-            if view is None or projector is None or view.epoch == before:
+    async def _rebuilding(self) -> AsyncIterator[dict[str, Any]]:
+        """Ask for a rebuild, or join the one that goes on, and tell how far it is."""
+        done = self._rebuilt
+        if self._rebuild is None:
+            self._want_rebuild("asked for")
+        while self._rebuilt == done:
+            await asyncio.sleep(_PROGRESS_S)
+            projector = self._projector
+            if self._state != "rebuilding" or projector is None:
                 yield {"step": "start"}
                 continue
             progress = projector.progress().values()
             at = sum(each["applied"] for each in progress)
             of = at + sum(each["pending"] for each in progress)
-            if self._state == "live":
-                self._counted = (0.0, {})
-                yield {"step": "done", "at": at, "of": of, **self.counts()}
-                return
             yield {"step": "replay", "at": at, "of": of}
+        yield {"step": "done", **self.counts()}
 
     async def _on_snapshot(self, question: dict[str, Any]) -> Answer:
-        if self._connection is None or self._view is None:
-            raise LogUnavailable("the projector has not started yet")
-        return {"step": "done", **await self._take_snapshot(self._connection)}
+        return {"step": "done", **await self._take_snapshot(self._log())}
 
     async def _on_verify(self, question: dict[str, Any]) -> AsyncIterator[Answer]:
-        if self._connection is None or self._view is None:
-            raise LogUnavailable("the projector has not started yet")
-        return verification.verify(self._connection, self._view.path)
+        log = self._log()
+        if self._view is None:
+            raise LogUnavailable("the projector is starting; try again in a moment")
+        return _told(verification.verify(log, self._view.path))
+
+    def _log(self) -> Connection:
+        if self._connection is None:
+            raise LogUnavailable("the projector has not reached the event log yet")
+        return self._connection
+
+
+async def _told(lines: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Answer]:
+    """The lines, and the reason for the end if it is not a good one."""
+    try:
+        async for line in lines:
+            yield line
+    except MosaicError as wrong:
+        yield {"error": str(wrong)}
 
 
 def view_counts(counts: dict[str, int]) -> dict[str, object]:
@@ -341,9 +397,12 @@ def _first(group: BaseExceptionGroup[BaseException]) -> str:
 def _machine(places: Places) -> str:
     """A word for this machine's consumer that no other machine's projector has."""
     try:
-        return places.node_id.read_text().strip() or "view"
+        if name := places.node_id.read_text().strip():
+            return name
     except OSError:
-        return "view"
+        _logger.debug("no node id; a machine without an agent")
+    where = f"{socket.gethostname()}:{places.state}"
+    return f"view-{hashlib.sha256(where.encode(errors='surrogateescape')).hexdigest()[:12]}"
 
 
 async def _connected(places: Places) -> Connection:
@@ -359,19 +418,17 @@ async def _connected(places: Places) -> Connection:
 
 async def rebuild(places: Places) -> AsyncIterator[dict[str, Any]]:
     """Rebuild the view in this process; only while no projector runs."""
-    service = Service(places)
-    current = service._shelf.current()
-    if current is not None:
-        discard(current)
-    task = asyncio.create_task(service.keep())
-    try:
-        async for line in service._rebuilding():
-            if task.done():
-                await task
-            yield dict(line)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    service = Service(places, rebuild="asked for")
+    with service.shelf.held():
+        task = asyncio.create_task(service.keep())
+        try:
+            async for line in service._rebuilding():
+                if task.done():
+                    await task
+                yield line
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def verify(places: Places) -> AsyncIterator[dict[str, Any]]:

@@ -7,17 +7,25 @@ and no reader can meet a new database with an old write-ahead log.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import secrets
 from typing import TYPE_CHECKING
 
+from events.errors import Permanent
 from projectors.documents.view import discard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _logger = logging.getLogger(__name__)
+
+
+class ViewTaken(Permanent):
+    """Another process writes this view."""
 
 
 class Shelf:
@@ -25,6 +33,28 @@ class Shelf:
 
     def __init__(self, link: Path) -> None:
         self.link = link
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The right to write here, which one process at a time has; the kernel takes it back."""
+        handle = os.open(
+            self.link.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ViewTaken(f"another projector keeps the view {self.link}") from None
+            self._clear()
+            yield
+        finally:
+            os.close(handle)
+
+    def _clear(self) -> None:
+        """Remove what a killed process left, before anything of ours is there."""
+        self.tidy()
+        for path in self.link.parent.glob(f"{self.link.stem}*.tmp*"):
+            path.unlink(missing_ok=True)
 
     def current(self) -> Path | None:
         """The build that the link names, if it is there."""
@@ -47,21 +77,18 @@ class Shelf:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what is neither current nor set aside; for the only process that writes here."""
+        """Remove every build but the current one."""
         current = self.current()
-        for path in self.link.parent.glob(f"{self.link.stem}-*.db"):
-            if path != current:
-                discard(path)
-        for path in self.link.parent.glob("*.tmp*"):
-            path.unlink(missing_ok=True)
+        for path in self.link.parent.glob(f"{self.link.stem}-*.db*"):
+            if current is None or not path.name.startswith(current.name):
+                path.unlink(missing_ok=True)
 
     def set_aside(self, build: Path) -> Path:
         """Keep a damaged build for whoever wants to look at it; only the last one is kept."""
         aside = self.link.with_name(f"{self.link.stem}.damaged")
         discard(aside)
-        discard_log = [build.with_name(build.name + suffix) for suffix in ("-wal", "-shm")]
         build.rename(aside)
-        for path in discard_log:
-            path.unlink(missing_ok=True)
+        # Without its file a log is nothing, and under its old name it would wait for another.
+        discard(build)
         _logger.error("the damaged view is kept as %s", aside)
         return aside

@@ -8,7 +8,6 @@ replayed.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import logging
@@ -25,6 +24,7 @@ from events.errors import LogUnavailable, MosaicError
 from projectors.documents import schema
 from projectors.documents.view import DocumentsView, beside, copy_view, discard
 from projectors.loop import check
+from projectors.thread import to_the_end
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ async def take(connection: Connection, view: Path) -> dict[str, Any]:
     started = time.monotonic()
     copy, packed = beside(view, "snapshot"), beside(view, "packed")
     try:
-        await asyncio.to_thread(_pack, view, copy, packed)
+        await to_the_end(_pack, view, copy, packed)
         store = await _store(connection, create=True)
         assert store is not None
         with packed.open("rb") as file:
@@ -77,8 +77,8 @@ async def restore(connection: Connection, path: Path, heads: dict[str, dict[str,
             return False
         info = await store.get_info(_NAME)
         await _download(connection, info, packed)
-        await asyncio.to_thread(_unpack, packed, path)
-        view = DocumentsView(path)
+        await to_the_end(_unpack, packed, path)
+        view = await to_the_end(DocumentsView, path)
         try:
             check(view.checkpoints(), heads)
         finally:

@@ -1,8 +1,9 @@
-"""Which messages of a writer were seen already, in constant space.
+"""Which messages of a writer were seen already on a stream, in constant space.
 
 An outbox numbers its messages and never has more than a few hundred of them unconfirmed. The
 highest number and a bitmap of the thousand below it therefore recognise every retry, however late
-it comes, where the server's own memory of message ids ends after minutes. Pure.
+it comes, where the server's own memory of message ids ends after minutes. A window is of one
+stream: an outbox numbers across streams, and each stream is read at its own pace. Pure.
 """
 
 from __future__ import annotations

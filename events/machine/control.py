@@ -122,7 +122,7 @@ class Control:
 
     async def _set_level(self, question: dict[str, Any]) -> Answer:
         log.set_level(str(question["level"]))
-        _logger.info("log level changed", extra={"level": question["level"]})
+        _logger.info("log level changed", extra={"new_level": question["level"]})
         return {"level": question["level"]}
 
 

@@ -42,11 +42,25 @@ class JsonLines(logging.Formatter):
             "process": self._process,
             "logger": record.name,
             "message": record.getMessage(),
-            **fields(record),
         }
+        # A field may not pass itself off as what the log says of every line.
+        line |= {key: value for key, value in fields(record).items() if key not in line}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode(errors="replace")
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except (ValueError, TypeError, RecursionError):
+            # A name from a disk may hold lone surrogates, and a field anything at all.
+            return msgspec.json.encode(
+                {key: _encodable(value) for key, value in line.items()}
+            ).decode()
+
+
+def _encodable(value: object) -> str | int | float:
+    if isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Readable(logging.Formatter):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+
+from events import moments
+
+# A moment in a body, in the one form whose text order is time order.
+Time = Annotated[str, msgspec.Meta(pattern=moments.PATTERN)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from events.vocabulary.base import Event, Record
-from events.vocabulary.files import Version
+from events.vocabulary.base import Event, Record, Time
+from events.vocabulary.files import Count, Version
 
 Platform = Literal["linux", "darwin", "other"]
 
@@ -69,7 +69,7 @@ class Subsystem(Record, frozen=True, kw_only=True):
 class AgentError(Record, frozen=True, kw_only=True):
     """One of the last errors of an agent."""
 
-    at: str
+    at: Time
     operation: str
     message: str
     path: str | None = None
@@ -81,10 +81,10 @@ class NodeStatus(Event, frozen=True, kw_only=True, tag="node.status"):
     area: ClassVar[str] = "nodes"
     v: Version
     subsystems: list[Subsystem]
-    files: int
-    outbox: int
-    last_crawl_at: str | None = None
-    last_crawl_ms: int | None = None
+    files: Count
+    outbox: Count
+    last_crawl_at: Time | None = None
+    last_crawl_ms: Count | None = None
     unreadable: list[str] = []
     errors: list[AgentError] = []
     available_plugins: list[str] = []
@@ -94,5 +94,5 @@ class UtilizationMeasured(Event, frozen=True, kw_only=True, tag="utilization.mea
     """How full the node's filesystems are; hourly."""
 
     area: ClassVar[str] = "utilization"
-    taken_at: str
+    taken_at: Time
     filesystems: list[Filesystem]

@@ -6,9 +6,15 @@ count their own generation: one more for each record.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from events.vocabulary.base import Event, Record
+import msgspec
+
+from events.vocabulary.base import Event, Record, Time
+from events.vocabulary.files import Count, Int64
+
+# Many of them add up to a number that a view can still hold.
+Times = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 class Annotation(Record, frozen=True, kw_only=True):
@@ -33,8 +39,8 @@ class AnnotationRemoved(Event, frozen=True, kw_only=True, tag="annotation.remove
 class Replica(Record, frozen=True, kw_only=True):
     file_id: str
     remote_key: str
-    size: int
-    mtime: int
+    size: Count
+    mtime: Int64
     checksum: str | None = None
 
 
@@ -55,8 +61,8 @@ class Access(Record, frozen=True, kw_only=True):
     """The last access in the debounced span, and how many there were."""
 
     file_id: str
-    at: str
-    count: int = 1
+    at: Time
+    count: Times = 1
     by: Literal["mount", "api", "transfer"] = "mount"
 
 

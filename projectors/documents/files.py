@@ -51,12 +51,16 @@ FileEvent = FileIndexed | FileChanged | FileRenamed | FileRestored | FileDeleted
 
 
 class FileRows(NamedTuple):
-    """A checked batch: what was found with its media type, what is gone and when, all the ids."""
+    """A checked batch: what was found with its media type, and what is gone and when."""
 
     node: str
     found: list[tuple[bytes, File, str]]
     gone: list[tuple[bytes, int, int]]
-    ids: list[str]
+
+    def docs(self) -> list[str]:
+        """The documents that the batch speaks of."""
+        uuids = [row[0] for row in self.found] + [row[0] for row in self.gone]
+        return [ids.file_doc(ids.file_id_text(uuid)) for uuid in uuids]
 
 
 class FilesFold:
@@ -70,8 +74,11 @@ class FilesFold:
         self._nodes: dict[str, int] = {}
         self._folders: dict[tuple[int, str], int] = {}
         self._mimes: dict[str, int] = {}
-        # Every row up to this id is in the name index.
+        # Every row up to this id is in the name index; at every commit, these are all.
         self._named = self._highest()
+        # The highest row of the running transaction. Rows are never removed, so ids have no holes
+        # and a difference of ids is a count.
+        self._last = self._named
 
     def _highest(self) -> int:
         return int(self._connection.execute("SELECT ifnull(max(id), 0) FROM files").get)
@@ -88,17 +95,19 @@ class FilesFold:
                    DELETE FROM renamed""",
                 (self._named, self._named),
             )
-        self._connection.execute(
-            "INSERT INTO names (rowid, name) SELECT id, name FROM files WHERE id > ?",
-            (self._named,),
-        )
+        if self._last > self._named:
+            self._connection.execute(
+                "INSERT INTO names (rowid, name) SELECT id, name FROM files WHERE id > ?",
+                (self._named,),
+            )
 
     def committed(self) -> None:
         """The transaction that called `index_names` is durable."""
-        self._named = self._highest()
+        self._named = self._last
 
     def forget(self) -> None:
         """Drop what was interned in a transaction that did not commit."""
+        self._last = self._named
         self._nodes.clear()
         self._folders.clear()
         self._mimes.clear()
@@ -109,14 +118,14 @@ class FilesFold:
         if isinstance(event, FileDeleted):
             at = unix_ms(envelope.time)
             gone = [(ids.file_id_bytes(each.id), each.v, at) for each in event.files]
-            return FileRows(node, [], gone, [each.id for each in event.files])
+            return FileRows(node, [], gone)
         rows = []
         for file in event.files:
             name, parent = file.name, file.parent
             if not parent.startswith("/") or not name or "/" in name or "\0" in name + parent:
                 raise Poison(f"no such place can be: {parent!r} {name!r}")
             rows.append((ids.file_id_bytes(file.id), file, mime.of_name(name)))
-        return FileRows(node, rows, [], [file.id for file in event.files])
+        return FileRows(node, rows, [])
 
     def write(self, rows: FileRows, n: int) -> None:
         """Write a prepared batch inside the caller's transaction; changes are numbered from n."""
@@ -148,6 +157,18 @@ class FilesFold:
                 for i, (uuid, file, mime_type) in enumerate(rows.found)
             ],
         )
+        self._count(node)
+
+    def _count(self, node: int) -> None:
+        """Note how many rows the node has gained, and where they stand."""
+        last = self._highest()
+        if last > self._last:
+            self._connection.execute(
+                """UPDATE nodes SET files = files + ?1, first = ifnull(first, ?2), last = ?3
+                   WHERE id = ?4""",
+                (last - self._last, self._last + 1, last, node),
+            )
+            self._last = last
 
     def _node(self, node: str) -> int:
         if node not in self._nodes:

@@ -7,8 +7,9 @@ Results are as of the last commit; `Reader.transaction` holds one moment over se
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
+import apsw
 import msgspec
 
 from events.errors import Temporary
@@ -16,22 +17,43 @@ from events.ids import FileId, file_doc, file_id_bytes, file_id_text
 from events.machine.database import errors, open_reader
 from events.moments import moment
 from events.paths import join, split
-from projectors.documents import revisions, tokens
+from projectors.documents import letters, revisions, schema, tokens
 from projectors.documents.tokens import Position, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import apsw
-
 _body = msgspec.json.Decoder(dict[str, Any])
 
-_FILE = """
+_COLUMNS: Final = """
 SELECT f.uuid, o.node, f.inode, d.path, f.name, f.size, f.mtime, m.mime, f.version, f.deleted, f.n
-FROM files f JOIN folders d ON d.id = f.folder JOIN nodes o ON o.id = d.node
-JOIN mimes m ON m.id = f.mime
 """
+_JOINED: Final = """
+JOIN folders d ON d.id = f.folder JOIN nodes o ON o.id = d.node JOIN mimes m ON m.id = f.mime
+"""
+# Every file by its place. `CROSS JOIN` is SQLite's word for: in this order of tables.
+_PLACED: Final = """
+FROM nodes o CROSS JOIN folders d ON d.node = o.id CROSS JOIN files f ON f.folder = d.id
+CROSS JOIN mimes m ON m.id = f.mime
+"""
+# The two halves of the index of places, as conditions that SQLite knows them by.
+_HALF: Final = {"live": "IS NULL", "gone": "IS NOT NULL"}
+
+# Whether a name fits. LIKE is three times as fast as our own letters, and does the same for names
+# in ASCII, which is most of them.
+_FITS: Final = """
+iif(length(f.name) = octet_length(f.name), f.name LIKE ? ESCAPE '\\', fold(f.name) GLOB ?)
+"""
+_LIKE: Final = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_", "*": "%", "?": "_"})
+
+# A node with fewer files than this is searched folder by folder: matches of the whole view that
+# lie on other nodes would have to be walked otherwise.
+_SMALL_NODE: Final = 30_000
+# No name is longer, so neither is a text that could be found.
+_LONGEST_TEXT: Final = 8192
+_CHANGES_PAGE: Final = 5000
+_BEGINNING: Final = Position(0)
 
 
 class NoView(Temporary):
@@ -88,12 +110,16 @@ class FileRow(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """A document whose last change lies behind a position, and the position after it."""
+    """A document whose last change lies behind a position, and the position after it.
+
+    `document` is its body, when it was asked for and unless it is a tombstone.
+    """
 
     doc: str
     generation: int
     deleted: bool
     after: Vector
+    document: dict[str, Any] | None = None
 
 
 class DeadLetter(NamedTuple):
@@ -106,8 +132,41 @@ class DeadLetter(NamedTuple):
     at: str
 
 
+class _Span(NamedTuple):
+    """A run of files in order of place: on a node, in a range of folders, behind a name."""
+
+    node: int
+    low: str
+    high: str
+    name: str = ""
+    row: int = 0
+
+
+class _Wanted(NamedTuple):
+    """What a search looks for: a folded glob, as GLOB and LIKE, and what the name index can do."""
+
+    glob: str
+    like: str
+    matched: str
+    deleted: bool
+
+
+class _Change(NamedTuple):
+    """A row of `changes` before anybody's position is known."""
+
+    n: int
+    doc: str
+    generation: int
+    deleted: bool
+    body: dict[str, Any] | None
+    positions: list[tuple[str, Position]]
+
+
 class Reader:
-    """A connection to the view. Use as a context manager or call `close`."""
+    """A connection to the view. Use as a context manager or call `close`.
+
+    Raises NoView where there is none yet, or none that this version of MosaicFS can read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -115,7 +174,23 @@ class Reader:
             self._connection = open_reader(path)
         except FileNotFoundError:
             raise NoView("there is no view yet: start `mosaicfs up`") from None
-        self._connection.create_scalar_function("glob_fold", _fold_case, 1, deterministic=True)
+        try:
+            self._connection.create_scalar_function("fold", _fold, 1, deterministic=True)
+            self._demand_version()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _demand_version(self) -> None:
+        try:
+            found = self._rows("SELECT value FROM meta WHERE key = 'version'")
+        except apsw.SQLError:
+            found = []
+        if found != [(schema.VERSION,)]:
+            raise NoView(
+                "the view on this machine is of another version of MosaicFS; "
+                "`mosaicfs up` rebuilds it"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +200,15 @@ class Reader:
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextlib.contextmanager
+    def _moment(self) -> Iterator[None]:
+        """The present transaction, or one for the length of the block."""
+        if self._connection.in_transaction:
+            yield
+        else:
+            with self.transaction():
+                yield
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -140,10 +224,8 @@ class Reader:
         with errors(self._path):
             return self._connection.execute(query, bindings).fetchall()
 
-    def _files(self, where: str, bindings: tuple[Any, ...]) -> list[FileRow]:
-        return [
-            FileRow(file_id_text(row[0]), *row[1:]) for row in self._rows(_FILE + where, bindings)
-        ]
+    def _files(self, query: str, bindings: tuple[Any, ...]) -> list[FileRow]:
+        return [FileRow(file_id_text(row[0]), *row[1:]) for row in self._rows(query, bindings)]
 
     # Files
 
@@ -153,21 +235,35 @@ class Reader:
             raw = file_id_bytes(file)
         except ValueError:
             return None
-        return next(iter(self._files("WHERE f.uuid = ?", (raw,))), None)
+        if file_id_text(raw) != file:
+            # The same number written otherwise: in capitals, or with its dashes elsewhere.
+            return None
+        return next(
+            iter(self._files(f"{_COLUMNS} FROM files f {_JOINED} WHERE f.uuid = ?", (raw,))), None
+        )
 
     def file_with_inode(self, inode: int) -> FileRow | None:
         """The file with this inode, deleted or not."""
-        return next(iter(self._files("WHERE f.inode = ?", (inode,))), None)
+        return next(
+            iter(self._files(f"{_COLUMNS} FROM files f {_JOINED} WHERE f.inode = ?", (inode,))),
+            None,
+        )
 
     def file_at(self, node: str | None, path: str) -> FileRow | None:
         """The file at a path of a node (of any node if None); a live one before a deleted one."""
         parent, name = split(path)
-        found = self._files(
-            """WHERE d.path = ?1 AND f.name = ?2 AND (?3 IS NULL OR o.node = ?3)
-               ORDER BY f.deleted IS NOT NULL, f.deleted DESC, f.id LIMIT 1""",
-            (parent, name, node),
-        )
-        return found[0] if found else None
+        if not _storable(path):
+            return None
+        for half in _HALF.values():
+            found = self._files(
+                f"""{_COLUMNS} {_PLACED}
+                WHERE ifnull(?, o.node) = o.node AND d.path = ? AND f.name = ? AND f.deleted {half}
+                ORDER BY f.deleted DESC, f.id LIMIT 1""",
+                (node, parent, name),
+            )
+            if found:
+                return found[0]
+        return None
 
     def files(
         self,
@@ -179,26 +275,60 @@ class Reader:
         limit: int = 100,
         deleted: bool = False,
     ) -> list[FileRow]:
-        """Files in order of their id, a page behind `after`.
+        """Files in order of their place (node, folder, name), a page behind the file `after`.
 
         `parent` takes the files of one folder, `below` those of a folder and all under it.
+        Every page costs the same, however many files there are. A file that is renamed between
+        two pages may be met twice or not at all; `transaction` holds the view still.
         """
-        prefix = None if below is None else below.rstrip("/") + "/"
-        return self._files(
-            """WHERE (?1 IS NULL OR o.node = ?1) AND (?2 IS NULL OR d.path = ?2)
-               AND (?3 IS NULL OR d.path = ?4 OR (d.path >= ?3 AND d.path < ?5))
-               AND (?6 IS NULL OR f.uuid > ?6) AND (?7 OR f.deleted IS NULL)
-               ORDER BY f.uuid LIMIT ?8""",
-            (
-                node,
-                parent,
-                prefix,
-                None if prefix is None else prefix[:-1] or "/",
-                None if prefix is None else prefix[:-1] + "0",
-                None if after is None else file_id_bytes(after),
-                deleted,
-                limit,
-            ),
+        found: list[FileRow] = []
+        with self._moment():
+            for span in self._spans(node, _ranges(parent, below), after):
+                if len(found) >= limit:
+                    break
+                found += self._in_order(span, limit - len(found), deleted=deleted)
+        return found
+
+    def _spans(
+        self, node: str | None, ranges: list[tuple[str, str]], after: FileId | None
+    ) -> Iterator[_Span]:
+        """What lies behind a file: in its folder, on its node, then on the nodes after it."""
+        first, path, name, row = (0, "", "", 0) if after is None else self._place(after)
+        nodes = self._rows(
+            "SELECT id FROM nodes WHERE (?1 IS NULL OR node = ?1) AND id >= ?2 ORDER BY id",
+            (node, first),
+        )
+        for (each,) in nodes:
+            for low, high in ranges:
+                if each != first:
+                    yield _Span(each, low, high)
+                    continue
+                if low <= path < high:
+                    yield _Span(each, path, path + "\0", name, row)
+                yield _Span(each, max(low, path + "\0"), high)
+
+    def _place(self, file: FileId) -> tuple[int, str, str, int]:
+        rows = self._rows(
+            """SELECT d.node, d.path, f.name, f.id FROM files f JOIN folders d ON d.id = f.folder
+               WHERE f.uuid = ?""",
+            (file_id_bytes(file),),
+        )
+        if not rows:
+            raise ValueError(f"no such file: {file}")
+        return cast("tuple[int, str, str, int]", rows[0])
+
+    def _in_order(self, span: _Span, limit: int, *, deleted: bool) -> list[FileRow]:
+        rows = self._half("IS NULL", span, limit)
+        if deleted:
+            rows = sorted(rows + self._half("IS NOT NULL", span, limit), key=_by_place)[:limit]
+        return [FileRow(file_id_text(row[0]), *row[1:-1]) for row in rows]
+
+    def _half(self, deleted: str, span: _Span, limit: int) -> list[Any]:
+        return self._rows(
+            f"""{_COLUMNS}, f.id {_PLACED}
+            WHERE o.id = ? AND d.path >= ? AND d.path < ? AND f.deleted {deleted}
+            AND (f.name, f.id) > (?, ?) ORDER BY d.path, f.name, f.id LIMIT ?""",
+            (*span, limit),
         )
 
     def search(
@@ -208,25 +338,64 @@ class Reader:
 
         Case does not matter. Any name is found, whatever characters it and the text hold.
         """
-        if not text:
+        if not text or len(text) > _LONGEST_TEXT or not _storable(text) or "\0" in text:
             return []
         globbed = any(mark in text for mark in "*?")
         parts = [part for part in _literals(text, globbed) if len(part) >= 3]
-        pattern = text if globbed else f"*{text}*"
-        checked = _glob_escape(_fold_case(pattern))
-        conditions = "glob_fold(f.name) GLOB ?2 AND (?3 IS NULL OR o.node = ?3)"
-        if not deleted:
-            conditions += " AND f.deleted IS NULL"
-        if parts:
-            query = " AND ".join('"' + part.replace('"', '""') + '"' for part in parts)
-            # Walks the matches and stops at the limit; an IN (…) would gather them all first.
-            where = (
-                f"JOIN names ON names.rowid = f.id WHERE names MATCH ?1 AND {conditions} LIMIT ?4"
-            )
-            return self._files(where, (query, checked, node, limit))
-        return self._files(
-            f"WHERE ?1 IS NULL AND {conditions} LIMIT ?4", (None, checked, node, limit)
+        pattern = letters.fold(text if globbed else f"*{text}*")
+        wanted = _Wanted(
+            # SQLite's GLOB knows brackets too, which people do not mean when they type one.
+            pattern.replace("[", "[[]"),
+            pattern.translate(_LIKE),
+            " AND ".join('"' + part.replace('"', '""') + '"' for part in parts),
+            deleted,
         )
+        with self._moment():
+            nodes = self._rows(
+                "SELECT id, files, first, last FROM nodes WHERE ?1 IS NULL OR node = ?1", (node,)
+            )
+            if parts and (node is None or any(row[1] >= _SMALL_NODE for row in nodes)):
+                first = min((row[2] for row in nodes if row[2]), default=0)
+                last = max((row[3] for row in nodes if row[3]), default=0)
+                return self._search_index(wanted, first, last, node, limit)
+            if node is None:
+                return self._search_names(wanted, limit)
+            return [file for row in nodes for file in self._search_folders(wanted, row[0], limit)]
+
+    def _search_index(
+        self, wanted: _Wanted, first: int, last: int, node: str | None, limit: int
+    ) -> list[FileRow]:
+        # Walks the matches and stops at the limit; an IN (…) would gather them all first. The
+        # index jumps over the rows of other nodes as far as the node's own stand together.
+        return self._files(
+            f"""{_COLUMNS} FROM names CROSS JOIN files f ON f.id = names.rowid {_JOINED}
+            WHERE names MATCH ? AND names.rowid BETWEEN ? AND ? AND {_FITS}
+            AND (? OR f.deleted IS NULL) AND ifnull(?, o.node) = o.node LIMIT ?""",
+            (wanted.matched, first, last, wanted.like, wanted.glob, wanted.deleted, node, limit),
+        )
+
+    def _search_names(self, wanted: _Wanted, limit: int) -> list[FileRow]:
+        """Past the index, over all names; they stand close together in the index of places."""
+        found: list[FileRow] = []
+        for half in ("live", "gone") if wanted.deleted else ("live",):
+            found += self._files(
+                f"""{_COLUMNS} FROM files f {_JOINED} WHERE f.id IN (
+                    SELECT f.id FROM files AS f INDEXED BY files_{half}
+                    WHERE f.deleted {_HALF[half]} AND {_FITS} LIMIT ?)""",
+                (wanted.like, wanted.glob, limit - len(found)),
+            )
+        return found
+
+    def _search_folders(self, wanted: _Wanted, node: int, limit: int) -> list[FileRow]:
+        """Past the index, over the names of one node."""
+        found: list[FileRow] = []
+        for half in ("live", "gone") if wanted.deleted else ("live",):
+            found += self._files(
+                f"""{_COLUMNS} {_PLACED}
+                WHERE o.id = ? AND f.deleted {_HALF[half]} AND {_FITS} LIMIT ?""",
+                (node, wanted.like, wanted.glob, limit - len(found)),
+            )
+        return found
 
     # Documents
 
@@ -266,36 +435,103 @@ class Reader:
         """The token for all that is in the view now."""
         return tokens.encode({name: Position(at) for name, at in self.checkpoints().items()})
 
-    def changes(self, since: Vector, *, limit: int = 1000) -> list[Changed]:
-        """Documents whose last change lies behind a position of the log, in this view's order."""
-        start = self._first_behind(since)
-        if start is None:
-            return []
-        rows = (
-            self._rows(
-                """SELECT c.n, c.doc, c.generation, c.gone, a.n, a.stream, a.sequence FROM (
-                   SELECT n, doc, generation, body IS NULL AS gone FROM documents WHERE n >= ?1
-                   UNION ALL
-                   SELECT n, uuid, version, 0 FROM files WHERE n >= ?1
-               ) c JOIN applied a ON a.n = (SELECT max(n) FROM applied WHERE n <= c.n)
-               ORDER BY c.n""",
-                (start,),
-            )
-            if limit
-            else []
-        )
+    def changes(self, since: Vector, *, limit: int = 1000, bodies: bool = False) -> list[Changed]:
+        """Documents whose last change lies behind a position of the log, in this view's order.
+
+        `bodies` gives the documents with it, as they are at the same moment.
+        """
         vector = dict(since)
         found: list[Changed] = []
-        for n, doc, generation, gone, first, stream, sequence in rows:
-            reached = Position(sequence - 1, n - first + 1)
-            if reached <= vector.get(stream, Position(0)):
-                continue
-            vector[stream] = reached
-            name = doc if isinstance(doc, str) else file_doc(file_id_text(doc))
-            found.append(Changed(name, generation, bool(gone), dict(vector)))
-            if len(found) >= limit:
-                break
+        with self._moment():
+            start = self._first_behind(since)
+            while start is not None and len(found) < limit:
+                page = self._changed_from(start, min(limit - len(found), _CHANGES_PAGE), bodies)
+                for change in page:
+                    behind = [
+                        (stream, position)
+                        for stream, position in change.positions
+                        if position > vector.get(stream, _BEGINNING)
+                    ]
+                    if behind:
+                        vector = {**vector, **dict(behind)}
+                        found.append(
+                            Changed(
+                                change.doc, change.generation, change.deleted, vector, change.body
+                            )
+                        )
+                start = page[-1].n + 1 if page else None
         return found
+
+    def _changed_from(self, start: int, limit: int, bodies: bool) -> list[_Change]:
+        """Documents whose last change has the number `start` or a higher one, in that order."""
+        rows: list[tuple[int, str, int, dict[str, Any] | None, bool]] = []
+        if bodies:
+            files = self._files(
+                f"{_COLUMNS} FROM files f {_JOINED} WHERE f.n >= ? ORDER BY f.n LIMIT ?",
+                (start, limit),
+            )
+            rows += [
+                (file.n, file_doc(file.id), file.generation, file.document(), False)
+                for file in files
+            ]
+        else:
+            short = self._rows(
+                "SELECT n, uuid, version FROM files WHERE n >= ? ORDER BY n LIMIT ?",
+                (start, limit),
+            )
+            rows += [(n, file_doc(file_id_text(raw)), v, None, False) for n, raw, v in short]
+        others = self._rows(
+            f"""SELECT n, doc, type, generation, {"body" if bodies else "NULL"}, body IS NULL
+            FROM documents WHERE n >= ? ORDER BY n LIMIT ?""",
+            (start, limit),
+        )
+        rows += [
+            (n, doc, generation, body and _document(doc, type_, generation, body), bool(gone))
+            for n, doc, type_, generation, body, gone in others
+        ]
+        rows.sort(key=_by_number)
+        return self._positioned(rows[:limit])
+
+    def _positioned(
+        self, rows: list[tuple[int, str, int, dict[str, Any] | None, bool]]
+    ) -> list[_Change]:
+        """Rows in order of their numbers, with the position in the log that each stands for."""
+        if not rows:
+            return []
+        span = (rows[0][0], rows[-1][0])
+        messages = self._rows(
+            """SELECT n, stream, sequence FROM applied
+               WHERE n >= (SELECT max(n) FROM applied WHERE n <= ?) AND n <= ? ORDER BY n""",
+            span,
+        )
+        shared: dict[int, list[tuple[str, Position]]] = {}
+        for n, stream, position in self._shared(*span):
+            shared.setdefault(n, []).append((stream, position))
+        found: list[_Change] = []
+        at = 0
+        for n, doc, generation, body, gone in rows:
+            while at + 1 < len(messages) and messages[at + 1][0] <= n:
+                at += 1
+            first, stream, sequence = messages[at]
+            position = Position(sequence - 1, n - first + 1)
+            positions = [(stream, position), *shared.get(n, ())]
+            found.append(_Change(n, doc, generation, gone, body, positions))
+        return found
+
+    def _shared(self, first: int, last: int) -> list[tuple[int, str, Position]]:
+        """For documents of several streams: where the others of their streams stand.
+
+        A client may have followed another view, which met the streams in another order. What it
+        lacks of such a document may be the part that came first here.
+        """
+        rows = self._rows(
+            """SELECT d.n, a.stream, a.sequence, w.n - a.n + 1 FROM documents d
+               JOIN authors w ON w.doc = d.doc AND w.n <> d.n
+               JOIN applied a ON a.n = (SELECT max(n) FROM applied WHERE n <= w.n)
+               WHERE d.n IN (SELECT n FROM authors WHERE n BETWEEN ? AND ?)""",
+            (first, last),
+        )
+        return [(n, stream, Position(sequence - 1, within)) for n, stream, sequence, within in rows]
 
     def _first_behind(self, since: Vector) -> int | None:
         """The lowest change number that can lie behind a vector."""
@@ -318,9 +554,11 @@ class Reader:
 
     def counts(self) -> dict[str, int]:
         """How many live files, deleted files, documents and dead letters there are."""
-        files, gone = self._rows("SELECT count(*), count(deleted) FROM files")[0]
-        documents = self._rows("SELECT count(*) FROM documents WHERE body IS NOT NULL")[0][0]
-        dead = self._rows("SELECT count(*) FROM dead_letters")[0][0]
+        with self._moment():
+            files = self._rows("SELECT ifnull(sum(files), 0) FROM nodes")[0][0]
+            gone = self._rows("SELECT count(*) FROM files WHERE deleted IS NOT NULL")[0][0]
+            documents = self._rows("SELECT ifnull(sum(live), 0) FROM tallies")[0][0]
+            dead = self._rows("SELECT count(*) FROM dead_letters")[0][0]
         return {
             "files": files - gone,
             "deleted_files": gone,
@@ -347,8 +585,8 @@ def _document(doc: str, type_: str, generation: int, body: str) -> dict[str, Any
     }
 
 
-def _fold_case(*text: apsw.SQLiteValue) -> str:
-    return str(text[0]).casefold()
+def _fold(*text: apsw.SQLiteValue) -> str:
+    return letters.fold(str(text[0]))
 
 
 def _literals(text: str, globbed: bool) -> list[str]:
@@ -357,6 +595,30 @@ def _literals(text: str, globbed: bool) -> list[str]:
     return text.replace("?", "*").split("*")
 
 
-def _glob_escape(pattern: str) -> str:
-    # SQLite's GLOB knows brackets too, which people do not mean when they type one.
-    return pattern.replace("[", "[[]")
+def _storable(text: str) -> bool:
+    """Whether a name can be this at all: path text never holds a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _ranges(parent: str | None, below: str | None) -> list[tuple[str, str]]:
+    """Half-open ranges of folder paths, in order; no path holds a NUL, and `0` follows `/`."""
+    if below is None:
+        ranges = [("/", "0")]
+    else:
+        top = below.rstrip("/")
+        ranges = [(top, top + "\0"), (top + "/", top + "0")] if top else [("/", "0")]
+    if parent is None:
+        return ranges
+    return [(parent, parent + "\0")] if any(a <= parent < b for a, b in ranges) else []
+
+
+def _by_place(row: tuple[Any, ...]) -> tuple[str, str, int]:
+    return row[3], row[4], row[-1]
+
+
+def _by_number(row: tuple[int, *tuple[Any, ...]]) -> int:
+    return row[0]

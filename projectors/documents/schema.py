@@ -9,7 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 # Raise it when the tables or the fold change; a view of another version is rebuilt from the log.
-VERSION: Final = 1
+VERSION: Final = 2
+
+# Types whose documents are folded from more than one stream: people configure a node in CATALOG,
+# it speaks for itself in NODES.
+SHARED_TYPES: Final = frozenset({"node"})
 
 DDL: Final = """
 CREATE TABLE meta (
@@ -24,13 +28,18 @@ CREATE TABLE checkpoints (
 ) STRICT, WITHOUT ROWID;
 
 -- What has been seen of each writer's message ids, as a sliding window (see projectors/window.py).
+-- One window for each stream: a writer numbers its messages across streams, and streams are read
+-- each at its own pace, so that a high number of one says nothing about the low ones of another.
 CREATE TABLE writers (
-    name TEXT PRIMARY KEY,
-    high INTEGER NOT NULL,        -- the highest number seen
-    seen BLOB NOT NULL            -- bit i: high - i was seen
+    stream TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    high   INTEGER NOT NULL,      -- the highest number seen
+    seen   BLOB NOT NULL,         -- bit i: high - i was seen
+    PRIMARY KEY (stream, name)
 ) STRICT, WITHOUT ROWID;
 
--- Which message brought the changes from number n on, up to the next row's n.
+-- Which message brought the changes from number n on, up to the next row's n. Rows whose changes
+-- were all overtaken by later ones are removed bit by bit.
 CREATE TABLE applied (
     n        INTEGER PRIMARY KEY,
     stream   TEXT NOT NULL,
@@ -39,8 +48,11 @@ CREATE TABLE applied (
 CREATE INDEX applied_place ON applied (stream, sequence);
 
 CREATE TABLE nodes (
-    id   INTEGER PRIMARY KEY,
-    node TEXT NOT NULL UNIQUE
+    id    INTEGER PRIMARY KEY,
+    node  TEXT NOT NULL UNIQUE,
+    files INTEGER NOT NULL DEFAULT 0, -- how many rows of `files` are of this node, deleted ones too
+    first INTEGER,                    -- the lowest and the highest files.id among them
+    last  INTEGER
 ) STRICT;
 
 CREATE TABLE mimes (
@@ -69,7 +81,10 @@ CREATE TABLE files (
     n       INTEGER NOT NULL      -- number of its last change in this view
 ) STRICT;
 CREATE UNIQUE INDEX files_uuid ON files (uuid);
-CREATE INDEX files_place ON files (folder, name);
+-- Two halves of one index: to list or find live files never wades through deleted ones, and the
+-- smaller half counts them.
+CREATE INDEX files_live ON files (folder, name) WHERE deleted IS NULL;
+CREATE INDEX files_gone ON files (folder, name) WHERE deleted IS NOT NULL;
 CREATE INDEX files_inode ON files (inode);
 CREATE INDEX files_n ON files (n);
 
@@ -95,6 +110,33 @@ CREATE TABLE documents (
 ) STRICT;
 CREATE INDEX documents_type ON documents (type, doc);
 CREATE INDEX documents_n ON documents (n);
+
+-- Documents that events of several streams change, and the last change that each stream made.
+CREATE TABLE authors (
+    doc    TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    n      INTEGER NOT NULL,
+    PRIMARY KEY (doc, stream)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX authors_n ON authors (n);
+
+-- How many documents of each type there are and how many tombstones, so that nobody has to count.
+CREATE TABLE tallies (
+    type    TEXT PRIMARY KEY,
+    live    INTEGER NOT NULL,
+    removed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER documents_added AFTER INSERT ON documents BEGIN
+    INSERT INTO tallies VALUES (new.type, new.body IS NOT NULL, new.body IS NULL)
+    ON CONFLICT (type) DO UPDATE
+    SET live = live + excluded.live, removed = removed + excluded.removed;
+END;
+CREATE TRIGGER documents_changed AFTER UPDATE OF body ON documents
+WHEN (old.body IS NULL) <> (new.body IS NULL) BEGIN
+    UPDATE tallies
+    SET live = live + iif(new.body IS NULL, -1, 1), removed = removed + iif(new.body IS NULL, 1, -1)
+    WHERE type = new.type;
+END;
 
 -- Messages that could not be understood. They do not stop the line.
 CREATE TABLE dead_letters (

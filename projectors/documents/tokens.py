@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,13 @@ class Position(NamedTuple):
 
 
 Vector = dict[str, Position]
+
+
+# What SQLite can hold, and what no gateway's token comes near to.
+_At = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_LONGEST: Final = 4096
+
+_plain = msgspec.json.Decoder(dict[str, _At | tuple[_At, _At]])
 
 
 class BadToken(ValueError):
@@ -58,8 +65,11 @@ def decode(token: str) -> Vector:
         return {}
     try:
         raw = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        text = zlib.decompressobj().decompress(raw, 4096)
-        plain = msgspec.json.decode(text, type=dict[str, int | tuple[int, int]])
+        packing = zlib.decompressobj()
+        text = packing.decompress(raw, _LONGEST)
+        if not packing.eof or packing.unused_data:
+            raise BadToken(f"not a sequence token: {token!r}")
+        plain = _plain.decode(text)
     except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError) as wrong:
         raise BadToken(f"not a sequence token: {token!r}") from wrong
     return {

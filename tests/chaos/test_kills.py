@@ -26,7 +26,7 @@ from projectors.documents.reader import Reader
 from tests.chaos.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 VICTIMS = ("agent", "projector", "nats")
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "kills.json"
@@ -56,7 +56,7 @@ async def _run(tmp_path: Path, *, kills: int, seed: int) -> dict[str, Any]:
     world = World(tree, seed)
     fired: Counter[str] = Counter()
     with Stand(tmp_path / "state") as stand:
-        start = {
+        start: dict[str, Callable[[], None]] = {
             "nats": stand.start_server,
             "projector": lambda: stand.start("projector", "projector"),
             "agent": lambda: stand.start_agent(tree),
@@ -79,7 +79,7 @@ async def _run(tmp_path: Path, *, kills: int, seed: int) -> dict[str, Any]:
             line
             async for line in control.follow(stand.places.socket("projector"), {"do": "verify"})
         ][-1]
-    assert verdict["equal"], verdict
+    assert verdict["equal"], msgspec.json.encode(verdict).decode()
     return {"seed": seed, "kills": dict(fired), "changes": world.done, "log": log, **verdict}
 
 
