@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING, Final
 
 from events.connection import Connection, connect
@@ -60,8 +61,8 @@ class Link:
 
     async def _address(self) -> str:
         """The server's address; waits until the embedded server has written it."""
-        if self._url is not None:
-            return self._url
+        if given := self._url or os.environ.get("MOSAICFS_NATS_URL"):
+            return given
         file = self._places.nats / "url"
         while True:
             try:

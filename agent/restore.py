@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent import schema
 from agent.findings import Findings
-from agent.state import Folder, State
+from agent.state import ROW, Folder, Row, State
 from events import clock, consume, subjects
 from events.codec import decode
 from events.errors import Poison

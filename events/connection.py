@@ -266,15 +266,15 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def server_url(places: Places) -> str:
-    """Where the event log is: MOSAICFS_NATS, or what `mosaicfs up` wrote into the state folder."""
-    if given := os.environ.get("MOSAICFS_NATS"):
+    """Where the event log is: MOSAICFS_NATS_URL, or what `mosaicfs up` wrote into the state folder."""
+    if given := os.environ.get("MOSAICFS_NATS_URL"):
         return given
     try:
         return (places.nats / "url").read_text().strip()
     except OSError:
         raise Misconfigured(
             f"no event log is known below {places.state}: start `mosaicfs up`, "
-            "or set MOSAICFS_NATS to the address of its server"
+            "or set MOSAICFS_NATS_URL to the address of its server"
         ) from None
 
 

@@ -22,7 +22,7 @@ from events.retry import Backoff
 from events.streams import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -214,7 +214,7 @@ class Follower:
         self._dense = subject is None and not BY_NAME[stream].may_lose
         self._limit = limit
 
-    async def batches(self, after: int) -> AsyncIterator[list[Message]]:
+    async def batches(self, after: int) -> AsyncGenerator[list[Message], None]:
         """Batches in stream order behind sequence `after`, without gap or repetition.
 
         Whatever the connection does, this only ends by cancellation. The caller commits a batch,
@@ -298,7 +298,7 @@ async def read(
     upto: int | None = None,
     subject: str | None = None,
     reader: str = "replay",
-) -> AsyncIterator[list[Message]]:
+) -> AsyncGenerator[list[Message], None]:
     """Batches of what the stream holds behind `after`, up to `upto` or its present end.
 
     For replays: an ephemeral consumer, no acks, nothing left behind on the server. A gap raises

@@ -67,8 +67,9 @@ def _own(name: str, options: Options, places: Places, server: Server) -> Spec:
             return None
 
     def environment() -> dict[str, str]:
-        # Stated, so that an address for another server in our own does not lead astray.
-        return {"MOSAICFS_NATS": server.url}
+        # Emptied: an address for another server must not lead astray, and the file tells where this
+        # one is, also after it had to move to another port.
+        return {"MOSAICFS_NATS_URL": ""}
 
     command = [sys.executable, "-P", "-m", "cli", name, *options.again()]
     command += ["--log-file", str(places.logs / f"{name}.log")]

@@ -70,7 +70,7 @@ class Agent:
                 stderr=log,
             )
 
-    def signal(self, which: signal.Signals) -> None:
+    def send(self, which: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(which)
 

@@ -103,10 +103,10 @@ async def moment(agent: Agent, draw: random.Random) -> None:
     async def come() -> bool:
         status = await agent.status()
         if wanted == "there":
-            return status["state"] != "away"
+            return bool(status["state"] != "away")
         if wanted == "waiting":
-            return bool(status.get("outbox")) or status["state"] == "watching"
-        return status["state"] == "watching" and not status["outbox"]
+            return bool(status.get("outbox") or status["state"] == "watching")
+        return bool(status["state"] == "watching" and not status["outbox"])
 
     await eventually(come, f"the agent is {wanted}")
 
@@ -142,7 +142,7 @@ async def test_a_full_disk_is_waited_for(agent: Agent, small_disk: Path) -> None
         (agent.tree / f"second{number}-{'n' * 60}").write_bytes(b"x")
 
     async def degraded() -> bool:
-        return (await agent.status())["state"] == "degraded"
+        return bool((await agent.status())["state"] == "degraded")
 
     await eventually(degraded, "the full disk is noticed")
     assert "free some space" in agent.log
@@ -171,7 +171,7 @@ async def test_without_enough_watches_it_crawls(agent: Agent) -> None:
 
     async def degraded() -> bool:
         status = await agent.status()
-        return status["state"] == "degraded" and status["subsystems"].get("watcher") == "degraded"
+        return bool(status.get("subsystems", {}).get("watcher") == "degraded")
 
     await eventually(degraded, "the limit is noticed")
     assert (await agent.status())["watched_folders"] == 5
@@ -189,12 +189,12 @@ async def test_more_events_than_the_kernel_keeps(agent: Agent) -> None:
     agent.start()
     await agent.settled()
 
-    agent.signal(signal.SIGSTOP)
+    agent.send(signal.SIGSTOP)
     for number in range(20_000):
         (agent.tree / f"f{number}").touch()
     for number in range(0, 20_000, 7):
         (agent.tree / f"f{number}").unlink()
-    agent.signal(signal.SIGCONT)
+    agent.send(signal.SIGCONT)
     await eventually(agent.agrees, "all is found")
     assert "the kernel dropped events" in agent.log or "many changes" in agent.log
     agent.stop()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from events.vocabulary import Event
     from tests.conftest import NatsServer
 
 pytestmark = pytest.mark.anyio
@@ -73,24 +74,35 @@ async def test_from_disk_to_log_live(agent: Agent) -> None:
 
 
 async def test_it_says_what_it_is_and_when_it_leaves(agent: Agent) -> None:
+    async def said(kind: type[Event]) -> list[Event]:
+        return [each.event for each in await agent.told("NODES") if isinstance(each.event, kind)]
+
+    async def complete() -> bool:
+        statuses = await said(NodeStatus)
+        return any(isinstance(each, NodeStatus) and each.files == 3 for each in statuses)
+
     agent.start()
-    await agent.settled()
-    said = [each.event for each in await agent.told("NODES")]
-    registered = next(each for each in said if isinstance(each, NodeRegistered))
+    await eventually(complete, "the status tells of all files")
+    [registered] = await said(NodeRegistered)
+    assert isinstance(registered, NodeRegistered)
     assert registered.watch_paths == [str(agent.tree)]
     assert registered.storage[0].watch_paths == [str(agent.tree)]
-    assert any(isinstance(each, NodeStatus) and each.files == 3 for each in said)
     assert isinstance((await agent.told("UTILIZATION"))[0].event, UtilizationMeasured)
     notices = await agent.told("NOTICES")
     assert [each.address.token("condition") for each in notices] == ["first_crawl_complete"]
 
     agent.stop()
-    left = [each.event for each in await agent.told("NODES") if isinstance(each.event, NodeOffline)]
-    assert [each.v > registered.v for each in left] == [True]
+    [left] = await said(NodeOffline)
+    assert isinstance(left, NodeOffline)
+    assert left.v > registered.v
     agent.start()
+
+    async def back() -> bool:
+        again = await said(NodeRegistered)
+        return any(isinstance(each, NodeRegistered) and each.v > left.v for each in again)
+
+    await eventually(back, "it registers again")
     await agent.settled()
-    again = [each.event for each in await agent.told("NODES")]
-    assert max(each.v for each in again if isinstance(each, NodeRegistered)) > left[0].v
     assert len(await agent.told("NOTICES")) == 1
     assert len(await agent.files()) == 3
 
@@ -189,7 +201,7 @@ async def test_a_lost_state_waits_for_the_log(agent: Agent, nats_server: NatsSer
     agent.start()
 
     async def degraded() -> bool:
-        return (await agent.status())["state"] == "degraded"
+        return bool((await agent.status())["state"] == "degraded")
 
     await eventually(degraded, "it waits")
     assert (await agent.status())["files"] == 0

@@ -105,7 +105,10 @@ async def test_cancelling_leaves_no_process(tmp_path: Path) -> None:
     await eventually(lambda: leftovers.started(pid) is None, "it is gone")
 
 
-def test_what_an_earlier_up_left_over_is_ended(tmp_path: Path) -> None:
+def test_what_an_earlier_up_left_over_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "_PATIENCE_S", 0.3)
     flag = tmp_path / "flag"
     command = [*STUBBORN, str(flag)]
     with subprocess.Popen(SLEEP) as left, subprocess.Popen(command) as stubborn:

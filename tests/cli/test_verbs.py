@@ -38,8 +38,8 @@ LINES: dict[str, tuple[list[str], set[str]]] = {
     "files search": (["report"], {"id", "node", "path"}),
     "events replay": (["--stream", "FILES"], {"stream", "sequence", "subject", "type", "event"}),
 }
-# They run until they are stopped; test_up, test_tail and test_processes read their JSON.
-ENDLESS = {"up", "events tail", "agent", "projector"}
+# They run until they are stopped.
+ENDLESS = {"up", "events tail", "agent", "projector", "gateway"}
 
 
 def every_verb(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -177,14 +177,14 @@ async def test_a_missing_seed_names_its_file(tmp_path: Path) -> None:
 def test_the_address_comes_from_the_environment_or_the_state_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MOSAICFS_NATS", raising=False)
+    monkeypatch.delenv("MOSAICFS_NATS_URL", raising=False)
     places = find(tmp_path)
-    with pytest.raises(Misconfigured, match=r"start `mosaicfs up`.*MOSAICFS_NATS"):
+    with pytest.raises(Misconfigured, match=r"start `mosaicfs up`.*MOSAICFS_NATS_URL"):
         server_url(places)
     places.make()
     (places.nats / "url").write_text("nats://127.0.0.1:4321\n")
     assert server_url(places) == "nats://127.0.0.1:4321"
-    monkeypatch.setenv("MOSAICFS_NATS", "nats://log.example:4222")
+    monkeypatch.setenv("MOSAICFS_NATS_URL", "nats://log.example:4222")
     assert server_url(places) == "nats://log.example:4222"
 
 
