@@ -106,7 +106,7 @@ class _Agent:
                 node,
                 config,
                 report=self._answers.report,
-                storage=lambda: self._storage.latest,
+                storage=self._storage.current,
                 written=self._written,
             )
         except BaseException:

@@ -34,6 +34,12 @@ class Storage:
         """Take a measurement now."""
         self.latest = filesystems.measure(filesystems.mounts(), self._watch_paths)
 
+    def current(self) -> list[Filesystem]:
+        """The latest measurement; takes the first one. From a thread."""
+        if not self.latest:
+            self.measure()
+        return self.latest
+
     async def run(self) -> None:
         """Measure every minute; ends by cancellation."""
         while True:

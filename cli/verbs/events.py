@@ -141,7 +141,7 @@ async def _replay(
         if since_ns is not None:
             after = await first_since(connection, name, since_ns)
         batches = read(connection, name, after=after, upto=upto, subject=subject)
-        async with aclosing(batches):  # type: ignore[type-var]  # declared as an iterator
+        async with aclosing(batches):
             async for batch in batches:
                 written = _write(out, batch, type_, left)
                 if left is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final
+
+import pytest
 
 from agent import config
 from agent.config import AgentConfig
@@ -89,6 +93,20 @@ class Agent:
 
     async def ask(self, **question: object) -> dict[str, Any]:
         return await control.ask(self.places.socket("agent"), question)
+
+    async def crawl(self) -> dict[str, Any]:
+        """Ask for a crawl and wait for its end; returns what it did."""
+        with control.short(self.places.socket("agent")) as name:
+            reader, writer = await asyncio.open_unix_connection(name)
+        writer.write(b'{"do":"crawl"}\n')
+        try:
+            while line := await reader.readline():
+                answer: dict[str, Any] = json.loads(line)
+                if "done" in answer:
+                    return dict(answer["done"])
+        finally:
+            writer.close()
+        pytest.fail("the agent hung up")
 
     async def status(self) -> dict[str, Any]:
         try:

@@ -79,7 +79,7 @@ async def test_killed_at_any_moment(agent: Agent, nats_server: NatsServer, kills
             world.change()
             nats_server.start()
     await agent.settled()
-    await agent.ask(do="crawl")
+    await agent.crawl()
     await agent.settled()
     assert await agent.agrees()
     agent.stop()
@@ -177,7 +177,7 @@ async def test_without_enough_watches_it_crawls(agent: Agent) -> None:
     assert (await agent.status())["watched_folders"] == 5
     (agent.tree / "d0" / "second").write_text("x")
     (agent.tree / "d19" / "second").write_text("x")
-    await agent.ask(do="crawl")
+    await agent.crawl()
     await eventually(agent.agrees, "a crawl finds what is not watched")
     told = await agent.told("NOTICES")
     assert "inotify_limit_approaching" in {each.address.token("condition") for each in told}

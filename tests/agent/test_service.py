@@ -107,14 +107,11 @@ async def test_it_says_what_it_is_and_when_it_leaves(agent: Agent) -> None:
     assert len(await agent.files()) == 3
 
 
-async def test_the_crawl_verb_tells_its_progress(agent: Agent) -> None:
+async def test_the_crawl_verb_answers_when_it_is_done(agent: Agent) -> None:
     agent.start()
     await agent.settled()
-    answer = await agent.ask(do="crawl")
-    while "done" not in answer:
-        answer = await agent.ask(do="crawl")
-    assert answer["done"]["files"] == 3
-    assert answer["done"]["changed"] == 0
+    done = await agent.crawl()
+    assert (done["files"], done["changed"]) == (3, 0)
 
 
 async def test_without_a_server_it_indexes_and_keeps(agent: Agent, nats_server: NatsServer) -> None:
