@@ -21,7 +21,7 @@ from events.clock import now
 if TYPE_CHECKING:
     from benchmarks.result import Result
 
-NAMES: Final = ("crawl", "scale", "latency", "agent_memory")
+NAMES: Final = ("crawl", "scale", "latency", "agent_memory", "gateway")
 
 
 def main() -> int:

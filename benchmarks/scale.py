@@ -27,14 +27,14 @@ def run(folder: Path, files: int = 500_000) -> list[Result]:
     """Fold from the log, start from a snapshot, search."""
     with Stand(folder / "state") as stand:
         stand.start_server()
-        last = anyio.run(_publish, stand, files)
+        last = anyio.run(publish, stand, files)
         results = [_fold(stand, files, last), *_memory(stand), _size(stand, files)]
         results += _search(stand)
         results += [_snapshot(stand, files)]
     return results
 
 
-async def _publish(stand: Stand, files: int) -> int:
+async def publish(stand: Stand, files: int) -> int:
     log = await connection.connect(f"nats://127.0.0.1:{stand.port}", name="bench")
     await streams.ensure(log)
     waiting = []

@@ -1,4 +1,4 @@
-"""The port of the embedded event log."""
+"""The ports of what `up` starts: the event log and the gateway."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def is_free(port: int) -> bool:
         return True
 
 
-def choose(asked: int | None, url_file: Path) -> int:
-    """The port that was asked for, else the one of last time, else the first free one from 4222.
+def choose(asked: int | None, url_file: Path, usual: int = USUAL) -> int:
+    """The port that was asked for, else the one of last time, else the first free one from `usual`.
 
     Never one of the range that the kernel gives to clients: a client that looks for a dead server
     there may be given that very port, and then talks to itself.
@@ -43,10 +43,10 @@ def choose(asked: int | None, url_file: Path) -> int:
             )
         return asked
     last = of_url(url_file)
-    for port in itertools.chain([last] if last else [], range(USUAL, USUAL + _TRIED)):
+    for port in itertools.chain([last] if last else [], range(usual, usual + _TRIED)):
         if is_free(port):
             return port
-    raise Permanent(f"the ports {USUAL} to {USUAL + _TRIED - 1} are all taken; choose one: --port")
+    raise Permanent(f"the ports {usual} to {usual + _TRIED - 1} are all taken; choose one: --port")
 
 
 def of_url(url_file: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,15 @@ from events.errors import MosaicError
 from events.machine import control
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cli.options import Options
     from events.machine.places import Places
 
 # The agent says goodbye on the log, the projector finishes a batch, the server writes its state.
-_GRACE_S = {"nats": 10.0, "projector": 5.0, "agent": 5.0}
+# The gateway finishes what it is answering.
+_GRACE_S = {"nats": 10.0, "projector": 5.0, "agent": 5.0, "gateway": 10.0}
+_GATEWAY_PORT = 8443
 
 
 class Server:
@@ -53,13 +58,40 @@ class Server:
         return None
 
 
-def specs(options: Options, places: Places, server: Server) -> list[Spec]:
+class Gateway:
+    """The gateway of this machine: where it listens, and how somebody gets in the first time."""
+
+    def __init__(self, places: Places) -> None:
+        from gateway import config
+
+        settings = config.load(places)
+        folder = places.state / "gateway"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.port = settings.port
+        if settings.port == _GATEWAY_PORT:
+            # Nobody chose it, so another instance on this machine may have it.
+            self.port = port.choose(None, folder / "url", _GATEWAY_PORT)
+        self.url = f"https://{port.HOST}:{self.port}"
+        instance.write(folder / "url", self.url + "\n")
+        self.password = places.keys / "admin-password"
+        if not self.password.exists():
+            instance.write(self.password, secrets.token_urlsafe(15) + "\n")
+
+    def arguments(self) -> list[str]:
+        return ["--port", str(self.port), "--admin-password-file", str(self.password)]
+
+
+def specs(options: Options, places: Places, server: Server, gateway: Gateway) -> list[Spec]:
     """In the order of starting; stopping goes the other way."""
-    own = [_own(name, options, places, server) for name in ("projector", "agent")]
-    return [server.spec(), *own]
+    return [
+        server.spec(),
+        _own("projector", options, places),
+        _own("gateway", options, places, gateway.arguments()),
+        _own("agent", options, places),
+    ]
 
 
-def _own(name: str, options: Options, places: Places, server: Server) -> Spec:
+def _own(name: str, options: Options, places: Places, arguments: Sequence[str] = ()) -> Spec:
     async def ask() -> dict[str, Any] | None:
         try:
             return await control.ask(places.socket(name), {"do": "status"}, limit=2.0)
@@ -71,7 +103,7 @@ def _own(name: str, options: Options, places: Places, server: Server) -> Spec:
         # one is, also after it had to move to another port.
         return {"MOSAICFS_NATS_URL": ""}
 
-    command = [sys.executable, "-P", "-m", "cli", name, *options.again()]
+    command = [sys.executable, "-P", "-m", "cli", name, *options.again(), *arguments]
     command += ["--log-file", str(places.logs / f"{name}.log")]
     if options.verbose:
         command.append("--verbose")

@@ -11,6 +11,11 @@ from cli.options import Options, Verb, pass_options
 
 @click.command(cls=Verb, short_help="Run the gateway in the foreground.")
 @click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port for TLS (0: any free one), instead of the one in gateway.toml.",
+)
+@click.option(
     "--http-loopback",
     type=click.IntRange(0, 65535),
     metavar="PORT",
@@ -31,6 +36,7 @@ from cli.options import Options, Verb, pass_options
 @pass_options
 def verb(
     options: Options,
+    port: int | None,
     http_loopback: int | None,
     admin_password_file: Path | None,
     log_file: Path | None,
@@ -43,5 +49,7 @@ def verb(
     from cli import foreground
     from gateway import service
 
-    run = service.runner(http_loopback=http_loopback, admin_password_file=admin_password_file)
+    run = service.runner(
+        port=port, http_loopback=http_loopback, admin_password_file=admin_password_file
+    )
     foreground.run("gateway", options, run, log_file)

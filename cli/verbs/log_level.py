@@ -6,7 +6,7 @@ import click
 
 from cli.options import Options, Verb, pass_options
 
-PROCESSES = ("agent", "projector")
+PROCESSES = ("agent", "gateway", "projector")
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -17,7 +17,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def verb(options: Options, process: str, level: str) -> None:
     """Change how much a running process logs, until it ends.
 
-    PROCESS is agent or projector; LEVEL is debug, info, warning or error.
+    PROCESS is agent, gateway or projector; LEVEL is debug, info, warning or error.
     """
     import asyncio
 

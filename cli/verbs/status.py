@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cli.output import Output
     from events.machine.places import Places
 
-PROCESSES = ("nats", "projector", "agent")
+PROCESSES = ("nats", "projector", "gateway", "agent")
 # A process that calls itself this works, but not as it should.
 _UNWELL = frozenset({"degraded", "failed"})
 
@@ -119,6 +119,8 @@ def _detail(answer: dict[str, Any]) -> str:
 
     if "url" in answer:
         return str(answer["url"])
+    if "https" in answer:
+        return f"https port {answer['https']}" if answer["https"] else ""
     words = [
         f"{number(int(answer[key]))} {title}"
         for key, title in (

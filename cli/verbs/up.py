@@ -6,10 +6,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.options import Options, Verb, pass_options
+
+if TYPE_CHECKING:
+    from cli.supervise import processes
 
 
 @click.command(cls=Verb, short_help="Start everything on this machine and keep it running.")
@@ -54,13 +58,20 @@ def verb(options: Options, watch: tuple[Path, ...], port: int | None, no_table: 
         screen = None
         if not no_table and not options.json and not options.quiet and _drawable():
             screen = stack.enter_context(report.new_screen())
-        voice = report.choose(options, screen, server, _examples(options), remark)
-        specs = processes.specs(options, places, server)
+        gateway = processes.Gateway(places)
+        examples = [*_examples(options), _first_visit(gateway)]
+        voice = report.choose(options, screen, server, examples, remark)
+        specs = processes.specs(options, places, server, gateway)
         asyncio.run(run(options, places, specs, leftovers.Record(record), voice))
 
 
 def _drawable() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _first_visit(gateway: processes.Gateway) -> str:
+    """Where the API is, and how somebody gets in the first time."""
+    return f"{gateway.url}/api/docs  as admin, password in {gateway.password}"
 
 
 def _examples(options: Options) -> list[str]:
