@@ -168,19 +168,10 @@ async def _confirmed(
     connection: Connection, work: Coroutine[Any, Any, _Answer], *subjects: str
 ) -> _Answer:
     """What the server answers, or the reason why it never will."""
-    with connection.watch(*subjects) as trouble:
-        task = asyncio.create_task(work)
-        try:
-            await asyncio.wait((task, trouble), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise trouble.result()
-            return task.result()
-        except (nats.errors.Error, TimeoutError, ConnectionError) as wrong:
-            raise _unconfirmed(subjects[0], wrong) from wrong
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
+    try:
+        return await connection.answered(work, *subjects)
+    except (nats.errors.Error, TimeoutError, ConnectionError) as wrong:
+        raise _unconfirmed(subjects[0], wrong) from wrong
 
 
 def _check(connection: Connection, subject: str, headers: dict[str, str], body: bytes) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import nats
 import nats.errors
@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from events.errors import LogRejected, LogUnavailable, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from nats.aio.msg import Msg
 
@@ -37,6 +37,8 @@ API_TIMEOUT_S: Final = 5.0
 # The client hands us the server's words in lower case.
 _DENIED: Final = re.compile(r'permissions violation for publish to "([^"]*)"')
 _UNAVAILABLE: Final = 503
+
+_Answer = TypeVar("_Answer")
 
 
 class ApiError(LogRejected):
@@ -126,6 +128,20 @@ class Connection:
             del self._watchers[trouble]
             trouble.cancel()
 
+    async def answered(self, work: Coroutine[Any, Any, _Answer], *subjects: str) -> _Answer:
+        """What the work returns, or the reason why it never will; see `watch`."""
+        with self.watch(*subjects) as trouble:
+            task = asyncio.create_task(work)
+            try:
+                await asyncio.wait((task, trouble), return_when=asyncio.FIRST_COMPLETED)
+                if not task.done():
+                    raise trouble.result()
+                return task.result()
+            finally:
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait((task,))
+
     def _on_lost(self) -> None:
         self._tell(LogUnavailable("the connection to the event log was lost"), None)
 
@@ -143,7 +159,9 @@ class Connection:
         """Call `$JS.API.<verb>`."""
         body = json.dumps(question).encode() if question is not None else b""
         try:
-            reply = await self.client.request(f"$JS.API.{verb}", body, timeout=API_TIMEOUT_S)
+            reply = await self.answered(
+                self.client.request(f"$JS.API.{verb}", body, timeout=API_TIMEOUT_S)
+            )
         except (nats.errors.Error, TimeoutError, ConnectionError) as wrong:
             raise LogUnavailable(f"the event log does not answer ({verb}): {wrong}") from wrong
         answer: dict[str, Any] = json.loads(reply.data)
@@ -160,7 +178,9 @@ class Connection:
             async with asyncio.timeout(2):
                 await self.client.drain()
         except (nats.errors.Error, TimeoutError, ConnectionError, OSError):
-            await self.client.close()
+            # There is nobody left to say good-bye to.
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self.client.close()
 
 
 async def connect(
@@ -266,7 +286,7 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def server_url(places: Places) -> str:
-    """Where the event log is: MOSAICFS_NATS_URL, or what `mosaicfs up` wrote into the state folder."""
+    """Where the event log is: MOSAICFS_NATS_URL, or what `mosaicfs up` wrote into the state."""
     if given := os.environ.get("MOSAICFS_NATS_URL"):
         return given
     try:

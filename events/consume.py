@@ -9,6 +9,7 @@ checkpoint is the truth: the server-side consumer is made anew at it whenever a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -169,7 +170,12 @@ class _Pull:
             # A request that ends early says how many messages it still owed.
             owed = headers.get("Nats-Pending-Messages")
             description = headers.get("Description", "")
-            if owed is None or status not in _REQUEST_ENDED or "Consumer" in description:
+            if (
+                owed is None
+                or not owed.isdecimal()
+                or status not in _REQUEST_ENDED
+                or "Consumer" in description
+            ):
                 raise LogUnavailable(f"the consumer ended: {status} {description}")
             self._open -= int(owed)
 
@@ -335,7 +341,10 @@ async def read(
     except Gap as wrong:
         raise LogUnavailable(f"the replay lost messages: {wrong}") from wrong
     finally:
-        await _drop(connection, stream, name)
+        # What cannot be told now, the server finds out by itself in a minute.
+        if connection.connected:
+            with contextlib.suppress(LogUnavailable):
+                await _drop(connection, stream, name)
 
 
 async def _create(

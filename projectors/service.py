@@ -364,21 +364,12 @@ class Service:
         log = self._log()
         if self._view is None:
             raise LogUnavailable("the projector is starting; try again in a moment")
-        return _told(verification.verify(log, self._view.path))
+        return verification.verify(log, self._view.path)
 
     def _log(self) -> Connection:
         if self._connection is None:
             raise LogUnavailable("the projector has not reached the event log yet")
         return self._connection
-
-
-async def _told(lines: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Answer]:
-    """The lines, and the reason for the end if it is not a good one."""
-    try:
-        async for line in lines:
-            yield line
-    except MosaicError as wrong:
-        yield {"error": str(wrong)}
 
 
 def view_counts(counts: dict[str, int]) -> dict[str, object]:

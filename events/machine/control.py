@@ -11,7 +11,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+)
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -92,30 +99,37 @@ class Control:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                async for answer in self._answers(line):
-                    writer.write(msgspec.json.encode(answer) + b"\n")
-                    await writer.drain()
-        except (ConnectionError, ValueError, asyncio.LimitOverrunError):
+                # Closed at once when the client leaves in the middle, not when memory is tidied up.
+                async with contextlib.aclosing(self._answers(line)) as answers:
+                    async for answer in answers:
+                        writer.write(answer + b"\n")
+                        await writer.drain()
+        except (ConnectionError, ValueError):
             # The client left, or sent a line beyond the limit; either way the talk is over.
             pass
         finally:
             writer.close()
 
-    async def _answers(self, line: bytes) -> AsyncIterator[Answer]:
+    async def _answers(self, line: bytes) -> AsyncGenerator[bytes, None]:
         try:
             question = msgspec.json.decode(line, type=dict[str, Any])
             verb = self._verbs.get(str(question.get("do")))
             if verb is None:
                 raise Permanent(f"no such verb: {question.get('do')!r}")
             answer = await verb(question)
-        except (MosaicError, msgspec.DecodeError, ValueError, TypeError, KeyError) as wrong:
-            yield {"error": str(wrong) or type(wrong).__name__}
-            return
-        if isinstance(answer, Mapping):
-            yield answer
-            return
-        async for each in answer:
-            yield each
+            if isinstance(answer, Mapping):
+                yield msgspec.json.encode(answer)
+                return
+            try:
+                async for each in answer:
+                    yield msgspec.json.encode(each)
+            finally:
+                if isinstance(answer, AsyncGenerator):
+                    await answer.aclose()
+        except KeyError as missing:
+            yield msgspec.json.encode({"error": f"the question lacks {missing}"})
+        except (MosaicError, ValueError, TypeError) as wrong:
+            yield msgspec.json.encode({"error": _words(wrong)})
 
     async def _tell(self, question: dict[str, Any]) -> Answer:
         return {"pid": os.getpid(), **self._status()}
@@ -124,6 +138,12 @@ class Control:
         log.set_level(str(question["level"]))
         _logger.info("log level changed", extra={"new_level": question["level"]})
         return {"level": question["level"]}
+
+
+def _words(wrong: Exception) -> str:
+    """An error's text, fit for JSON: it may quote a name that is not."""
+    text = str(wrong) or type(wrong).__name__
+    return text.encode(errors="backslashreplace").decode()
 
 
 async def ask(path: Path, question: Answer, limit: float = 5.0) -> dict[str, Any]:

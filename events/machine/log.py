@@ -93,6 +93,8 @@ def set_up(process: str, *, file: Path | None, level: str = "INFO") -> None:
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+        if isinstance(old, logging.handlers.RotatingFileHandler):
+            old.close()
     root.addHandler(handler)
     set_level(level)
     # nats-py repeats each failed attempt to connect with a traceback; the connection module tells

@@ -62,11 +62,11 @@ ALL: Final = Condition(("1", ()), ("1", ()))
 
 
 class Row(NamedTuple):
-    """A changed document, and how far its stream was given with it."""
+    """A changed document, and how far streams are given with it: that of its last change, and
+    those of its other writers, if it has any."""
 
     entry: Entry
-    stream: str
-    at: Position
+    given: tuple[tuple[str, Position], ...]
 
 
 class Page(NamedTuple):
@@ -160,7 +160,7 @@ def page(
     end = until if until is not None and until.epoch == here.epoch else here
     start = _start(reader, position, here)
     if start is None or start > end.n:
-        return Page([], position, _merged(position, everything(end)), True, False, here)
+        return Page([], position, merged(position, everything(end)), True, False, here)
     found = _candidates(reader, audience, condition, start, end.n, limit)
     complete = len(found) < limit
     found += _overtaken(reader, audience, position, start, end.n)
@@ -169,7 +169,7 @@ def page(
     complete = complete and len(found) < limit
     given, after = _place(reader, position, found, end)
     if complete:
-        after = _merged(after, everything(end))
+        after = merged(after, everything(end))
     elif found:
         after = _passed(reader, after, start, found[-1].n)
     return Page(given, position, after, done=complete, ahead=False, head=here)
@@ -251,9 +251,24 @@ def _place(
             message = _message(reader, n, end.n)
         at = message.position(n)
         if at > vector.get(message.stream, _BEGINNING):
+            row = Row(entry, ((message.stream, at),))
             vector[message.stream] = at
-            given.append(Row(entry, message.stream, at))
+            if entry.type in schema.SHARED_TYPES:
+                row = _with_writers(reader, row, n, end)
+                vector = merged(vector, dict(row.given))
+            given.append(row)
     return given, vector
+
+
+def _with_writers(reader: Reader, row: Row, n: int, end: Head) -> Row:
+    """What the other writers of a document did before is given with it."""
+    query = "SELECT n FROM authors WHERE doc = ? AND n < ?"
+    others = [
+        (message.stream, message.position(other))
+        for (other,) in rows(reader, query, (row.entry.doc, n))
+        for message in (_message(reader, other, end.n),)
+    ]
+    return Row(row.entry, (*row.given, *others))
 
 
 def _overtaken(
@@ -301,14 +316,15 @@ def _passed(reader: Reader, vector: Vector, start: int, n: int) -> Vector:
     first = rows(reader, "SELECT max(n) FROM applied WHERE n <= ?", (n,))[0][0]
     whole = rows(
         reader,
+        # From the message before `start` on: the position may have been at the last of its changes.
         "SELECT stream, max(sequence) FROM applied WHERE n BETWEEN "
-        "(SELECT max(n) FROM applied WHERE n <= ?) AND ? GROUP BY stream",
+        "ifnull((SELECT max(n) FROM applied WHERE n < ?), 0) AND ? GROUP BY stream",
         (start, first - 1),
     )
-    return _merged(vector, {stream: Position(sequence) for stream, sequence in whole})
+    return merged(vector, {stream: Position(sequence) for stream, sequence in whole})
 
 
-def _merged(one: Vector, other: Vector) -> Vector:
+def merged(one: Vector, other: Vector) -> Vector:
     """The farther of two positions, stream by stream."""
     return {
         stream: max(one.get(stream, _BEGINNING), other.get(stream, _BEGINNING))
@@ -368,6 +384,8 @@ def page_back(
             message = _message(reader, entry.n, here.n)
         vector[message.stream] = message.position(entry.n)
         given.append((entry, dict(vector)))
+        # The rows below stand before this one.
+        vector[message.stream] = Position(message.sequence - 1, entry.n - message.first)
     left = Back(found[-1].n, vector, here.epoch) if len(found) == limit and found else None
     return given, left, here
 

@@ -111,10 +111,16 @@ def rows(reader: Reader, query: str, bindings: Sequence[Any] = ()) -> list[Any]:
         return connection(reader).execute(query, tuple(bindings)).fetchall()
 
 
+def each(reader: Reader, query: str, bindings: Sequence[Any] = ()) -> Iterator[Any]:
+    """The rows of a query one by one, for whoever may stop early."""
+    with errors(reader._path):
+        yield from connection(reader).execute(query, tuple(bindings))
+
+
 def entry(reader: Reader, audience: Audience, doc: str) -> Entry | None:
     """The document with this id, or its tombstone; None if the audience has no such document."""
     if doc.startswith(FILE_PREFIX):
-        if (raw := _file_key(doc)) is None or "file" not in audience.types:
+        if (raw := file_key(doc)) is None or "file" not in audience.types:
             return None
         query = f"SELECT {FILE_COLUMNS} FROM {FILE_TABLES} WHERE f.uuid = ?"
         return next((file_entry(row) for row in rows(reader, query, (raw,))), None)
@@ -125,7 +131,7 @@ def entry(reader: Reader, audience: Audience, doc: str) -> Entry | None:
     return None
 
 
-def _file_key(doc: str) -> bytes | None:
+def file_key(doc: str) -> bytes | None:
     """The uuid in a file's document id, if that is how we write it."""
     text = doc.removeprefix(FILE_PREFIX)
     try:
@@ -154,10 +160,7 @@ def listing(
         if limit <= len(found):
             break
         taken = part(limit - len(found), skip)
-        if not taken and skip:
-            skip = max(0, skip - part.count())
-        else:
-            skip = 0
+        skip = max(0, skip - part.count()) if skip and not taken else 0
         found += taken
     return found
 
@@ -165,10 +168,15 @@ def listing(
 def count(reader: Reader, audience: Audience, span: Span = Span()) -> int:  # noqa: B008  # a tuple
     """How many live documents the audience has in a span of ids; without one, nobody counts."""
     if span == Span():
-        files = "SELECT ifnull(sum(files), 0) FROM nodes"
-        others = "SELECT ifnull(sum(live), 0) FROM tallies WHERE type IN (SELECT value FROM json_each(?))"
-        found = int(rows(reader, others, (audience.listed,))[0][0])
-        return found + (int(rows(reader, files)[0][0]) if "file" in audience.types else 0)
+        found = rows(
+            reader,
+            "SELECT ifnull(sum(live), 0) FROM tallies "
+            "WHERE type IN (SELECT value FROM json_each(?))",
+            (audience.listed,),
+        )[0][0]
+        if "file" in audience.types:
+            found += rows(reader, "SELECT ifnull(sum(files), 0) FROM nodes")[0][0]
+        return int(found)
     return sum(part.count() for part in _parts(reader, audience, span, descending=False))
 
 

@@ -54,6 +54,7 @@ _SMALL_NODE: Final = 30_000
 _LONGEST_TEXT: Final = 8192
 _CHANGES_PAGE: Final = 5000
 _BEGINNING: Final = Position(0)
+_SHARED: Final = "({})".format(", ".join(f"'{each}'" for each in sorted(schema.SHARED_TYPES)))
 
 
 class NoView(Temporary):
@@ -151,15 +152,25 @@ class _Wanted(NamedTuple):
     deleted: bool
 
 
+_Place = tuple[str, Position]
+
+
 class _Change(NamedTuple):
-    """A row of `changes` before anybody's position is known."""
+    """A row of `changes` before anybody's position is known.
+
+    A document that several streams change stands at the last change of each of them, with the
+    places of the `earlier` and the `later` ones. It is given at the last one that is behind the
+    asker's position: in the view that the position came from, another may have been the last.
+    """
 
     n: int
     doc: str
     generation: int
     deleted: bool
     body: dict[str, Any] | None
-    positions: list[tuple[str, Position]]
+    place: _Place
+    earlier: list[_Place]
+    later: list[_Place]
 
 
 class Reader:
@@ -251,9 +262,9 @@ class Reader:
 
     def file_at(self, node: str | None, path: str) -> FileRow | None:
         """The file at a path of a node (of any node if None); a live one before a deleted one."""
-        parent, name = split(path)
-        if not _storable(path):
+        if not path.startswith("/") or not _storable(path):
             return None
+        parent, name = split(path)
         for half in _HALF.values():
             found = self._files(
                 f"""{_COLUMNS} {_PLACED}
@@ -447,18 +458,16 @@ class Reader:
             while start is not None and len(found) < limit:
                 page = self._changed_from(start, min(limit - len(found), _CHANGES_PAGE), bodies)
                 for change in page:
-                    behind = [
-                        (stream, position)
-                        for stream, position in change.positions
-                        if position > vector.get(stream, _BEGINNING)
-                    ]
-                    if behind:
-                        vector = {**vector, **dict(behind)}
-                        found.append(
-                            Changed(
-                                change.doc, change.generation, change.deleted, vector, change.body
-                            )
-                        )
+                    if not _is_behind(vector, change.place):
+                        continue
+                    if any(_is_behind(vector, each) for each in change.later):
+                        continue
+                    for stream, position in (*change.earlier, change.place):
+                        if _is_behind(vector, (stream, position)):
+                            vector = {**vector, stream: position}
+                    found.append(
+                        Changed(change.doc, change.generation, change.deleted, vector, change.body)
+                    )
                 start = page[-1].n + 1 if page else None
         return found
 
@@ -482,7 +491,11 @@ class Reader:
             rows += [(n, file_doc(file_id_text(raw)), v, None, False) for n, raw, v in short]
         others = self._rows(
             f"""SELECT n, doc, type, generation, {"body" if bodies else "NULL"}, body IS NULL
-            FROM documents WHERE n >= ? ORDER BY n LIMIT ?""",
+            FROM documents WHERE n >= ? AND type NOT IN {_SHARED} ORDER BY n LIMIT ?""",
+            (start, limit),
+        ) + self._rows(
+            f"""SELECT w.n, doc, type, generation, {"body" if bodies else "NULL"}, body IS NULL
+            FROM authors w JOIN documents USING (doc) WHERE w.n >= ? ORDER BY w.n LIMIT ?""",
             (start, limit),
         )
         rows += [
@@ -490,12 +503,12 @@ class Reader:
             for n, doc, type_, generation, body, gone in others
         ]
         rows.sort(key=_by_number)
-        return self._positioned(rows[:limit])
+        return self._placed(rows[:limit])
 
-    def _positioned(
+    def _placed(
         self, rows: list[tuple[int, str, int, dict[str, Any] | None, bool]]
     ) -> list[_Change]:
-        """Rows in order of their numbers, with the position in the log that each stands for."""
+        """Rows in order of their numbers, with the place in the log that each stands for."""
         if not rows:
             return []
         span = (rows[0][0], rows[-1][0])
@@ -504,34 +517,26 @@ class Reader:
                WHERE n >= (SELECT max(n) FROM applied WHERE n <= ?) AND n <= ? ORDER BY n""",
             span,
         )
-        shared: dict[int, list[tuple[str, Position]]] = {}
-        for n, stream, position in self._shared(*span):
-            shared.setdefault(n, []).append((stream, position))
+        others: dict[tuple[int, bool], list[_Place]] = {}
+        for n, later, stream, sequence, within in self._rows(
+            """SELECT w.n, o.n > w.n, a.stream, a.sequence, o.n - a.n + 1 FROM authors w
+               JOIN authors o ON o.doc = w.doc AND o.n <> w.n
+               JOIN applied a ON a.n = (SELECT max(n) FROM applied WHERE n <= o.n)
+               WHERE w.n BETWEEN ? AND ?""",
+            span,
+        ):
+            places = others.setdefault((n, bool(later)), [])
+            places.append((stream, Position(sequence - 1, within)))
         found: list[_Change] = []
         at = 0
         for n, doc, generation, body, gone in rows:
             while at + 1 < len(messages) and messages[at + 1][0] <= n:
                 at += 1
             first, stream, sequence = messages[at]
-            position = Position(sequence - 1, n - first + 1)
-            positions = [(stream, position), *shared.get(n, ())]
-            found.append(_Change(n, doc, generation, gone, body, positions))
+            place = (stream, Position(sequence - 1, n - first + 1))
+            earlier, later = others.get((n, False), []), others.get((n, True), [])
+            found.append(_Change(n, doc, generation, gone, body, place, earlier, later))
         return found
-
-    def _shared(self, first: int, last: int) -> list[tuple[int, str, Position]]:
-        """For documents of several streams: where the others of their streams stand.
-
-        A client may have followed another view, which met the streams in another order. What it
-        lacks of such a document may be the part that came first here.
-        """
-        rows = self._rows(
-            """SELECT d.n, a.stream, a.sequence, w.n - a.n + 1 FROM documents d
-               JOIN authors w ON w.doc = d.doc AND w.n <> d.n
-               JOIN applied a ON a.n = (SELECT max(n) FROM applied WHERE n <= w.n)
-               WHERE d.n IN (SELECT n FROM authors WHERE n BETWEEN ? AND ?)""",
-            (first, last),
-        )
-        return [(n, stream, Position(sequence - 1, within)) for n, stream, sequence, within in rows]
 
     def _first_behind(self, since: Vector) -> int | None:
         """The lowest change number that can lie behind a vector."""
@@ -618,6 +623,11 @@ def _ranges(parent: str | None, below: str | None) -> list[tuple[str, str]]:
 
 def _by_place(row: tuple[Any, ...]) -> tuple[str, str, int]:
     return row[3], row[4], row[-1]
+
+
+def _is_behind(vector: Vector, place: _Place) -> bool:
+    stream, position = place
+    return position > vector.get(stream, _BEGINNING)
 
 
 def _by_number(row: tuple[int, *tuple[Any, ...]]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -29,10 +29,11 @@ Vector = dict[str, Position]
 
 
 # What SQLite can hold, and what no gateway's token comes near to.
-_At = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 4096
 
-_plain = msgspec.json.Decoder(dict[str, _At | tuple[_At, _At]])
+# Without bounds in the type: msgspec 0.22 crashes on a union of a bounded int and a tuple.
+_plain = msgspec.json.Decoder(dict[str, int | tuple[int, int]])
 
 
 class BadToken(ValueError):
@@ -69,10 +70,12 @@ def decode(token: str) -> Vector:
         text = packing.decompress(raw, _LONGEST)
         if not packing.eof or packing.unused_data:
             raise BadToken(f"not a sequence token: {token!r}")
-        plain = _plain.decode(text)
+        vector = {
+            stream: Position(at) if isinstance(at, int) else Position(*at)
+            for stream, at in _plain.decode(text).items()
+        }
     except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError) as wrong:
         raise BadToken(f"not a sequence token: {token!r}") from wrong
-    return {
-        stream: Position(at) if isinstance(at, int) else Position(*at)
-        for stream, at in plain.items()
-    }
+    if not all(0 <= part <= _HIGHEST for at in vector.values() for part in at):
+        raise BadToken(f"not a sequence token: {token!r}")
+    return vector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from events.connection import ApiError
 from events.consume import Follower, Gap, Message, _Pull, read
 from events.errors import LogUnavailable, Poison
 from tests.conftest import connected, eventually
-from tests.events.messages import indexed, raw_publish, setting
+from tests.test_events.messages import indexed, raw_publish, setting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,6 +33,14 @@ async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
     async with connected(nats_server.url) as made:
         await streams.ensure(made)
         yield made
+
+
+@pytest.fixture
+def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign of life every 100 ms, the least that the server does; a silence lasts 600 ms."""
+    monkeypatch.setattr(consume, "_IDLE_HEARTBEAT_S", 0.2)
+    request = json.loads(consume._REQUEST) | {"idle_heartbeat": 100_000_000}
+    monkeypatch.setattr(consume, "_REQUEST", json.dumps(request).encode())
 
 
 async def fill(connection: Connection, first: int, last: int, *, size: int = 0) -> None:
@@ -180,16 +189,16 @@ async def test_a_connection_that_is_cut_costs_nothing(
     connection: Connection, nats_server: NatsServer, our_log: LogRecords
 ) -> None:
     our_log.expect("lost the event log")
-    async with connected(nats_server.url) as writer:
-        async with following(connection, limit=10) as found:
-            for cut in range(1, 6):
-                await fill(writer, 300 * cut - 299, 300 * cut)
-                await found.reach(300 * cut - 200)
-                await connection.client.force_reconnect()
-            await found.reach(1500)
+    async with connected(nats_server.url) as writer, following(connection, limit=10) as found:
+        for cut in range(1, 6):
+            await fill(writer, 300 * cut - 299, 300 * cut)
+            await found.reach(300 * cut - 200)
+            await connection.client.force_reconnect()
+        await found.reach(1500)
     assert found.sequences == list(range(1, 1501))
 
 
+@pytest.mark.usefixtures("quick_heartbeats")
 @pytest.mark.parametrize("share", [1, 500, 1000])
 async def test_a_consumer_deleted_under_its_reader_is_made_again(
     connection: Connection, share: int
@@ -203,21 +212,22 @@ async def test_a_consumer_deleted_under_its_reader_is_made_again(
     assert found.sequences == list(range(1, 1011))
 
 
+@pytest.mark.usefixtures("quick_heartbeats")
 async def test_two_readers_of_one_name_disturb_each_other_and_lose_nothing(
     connection: Connection, nats_server: NatsServer
 ) -> None:
     """It is a mistake to start two, and must not be a mistake that loses events."""
     await fill(connection, 1, 3000)
-    async with connected(nats_server.url) as other_connection:
-        async with (
-            following(connection, limit=7) as one,
-            following(other_connection, after=1000, limit=7) as other,
-        ):
-            await eventually(lambda: one.messages and other.messages, "both read")
-            await one.reach(1500)
-            await other.reach(2500)
-            assert one.sequences == list(range(1, 1 + len(one.messages)))
-            assert other.sequences == list(range(1001, 1001 + len(other.messages)))
+    async with (
+        connected(nats_server.url) as other_connection,
+        following(connection, limit=7) as one,
+        following(other_connection, after=1000, limit=7) as other,
+    ):
+        await eventually(lambda: one.messages and other.messages, "both read")
+        await one.reach(1500)
+        await other.reach(2500)
+        assert one.sequences == list(range(1, 1 + len(one.messages)))
+        assert other.sequences == list(range(1001, 1001 + len(other.messages)))
 
 
 async def test_a_slow_reader_loses_nothing(connection: Connection) -> None:
@@ -339,7 +349,16 @@ async def pull(connection: Connection) -> AsyncIterator[_Pull]:
         },
     )
     async with _Pull(connection, "FILES", "c", 5, after=0, dense=True) as made:
+        # Once this is answered, the server knows of the inbox. (nats-py's `flush` passes by what
+        # still waits to be sent.)
+        await connection.api("INFO")
         yield made
+
+
+async def drain(pull: _Pull) -> None:
+    """Gather until it raises."""
+    while True:
+        await pull.gather()
 
 
 @pytest.mark.parametrize(
@@ -364,8 +383,7 @@ async def test_whatever_ends_a_consumer_starts_the_reading_again(
 ) -> None:
     raw_publish(nats_server, pull._inbox.encode(), f"NATS/1.0 {status}\r\n\r\n".encode(), b"")
     with pytest.raises(LogUnavailable):
-        while True:
-            await pull.gather()
+        await asyncio.wait_for(drain(pull), 5)
 
 
 @pytest.mark.parametrize(
@@ -385,30 +403,33 @@ async def test_a_request_that_ends_early_is_replaced(
         raw_publish(
             nats_server,
             pull._inbox.encode(),
-            f"NATS/1.0 {status}\r\nNats-Pending-Messages: 256\r\nNats-Pending-Bytes: 1\r\n\r\n".encode(),
+            f"NATS/1.0 {status}\r\nNats-Pending-Messages: 256\r\n\r\n".encode(),
             b"",
         )
-    found: list[int] = []
-    while len(found) < 20:
-        found += [message.sequence for message in await pull.gather()]
-    assert found == list(range(1, 21))
+    draining = asyncio.create_task(drain(pull))
+
+    async def replaced() -> bool:
+        info = await connection.api("CONSUMER.INFO.FILES.c")
+        return bool(info["num_waiting"] == 5 and pull._sequence == 20)
+
     # Each of the three was believed, and another asked for in its place.
-    info = await connection.api("CONSUMER.INFO.FILES.c")
-    assert info["num_waiting"] == 5
+    await eventually(replaced, "there are three more requests")
+    draining.cancel()
+    await asyncio.wait((draining,))
 
 
 async def test_strangers_in_the_inbox_are_no_messages(pull: _Pull, nats_server: NatsServer) -> None:
     raw_publish(nats_server, pull._inbox.encode(), None, b"hello")
     with pytest.raises(LogUnavailable):
-        while True:
-            await pull.gather()
+        await asyncio.wait_for(drain(pull), 5)
 
 
 async def test_a_message_that_another_took_is_a_gap(pull: _Pull, connection: Connection) -> None:
-    taken = await connection.client.request(
-        "$JS.API.CONSUMER.MSG.NEXT.FILES.c", json.dumps({"batch": 1}).encode(), timeout=5
+    other = await connection.client.subscribe(connection.client.new_inbox())
+    await connection.client.publish(
+        "$JS.API.CONSUMER.MSG.NEXT.FILES.c", b'{"batch":1}', reply=other.subject
     )
-    assert taken.reply.startswith("$JS.ACK")
+    assert (await other.next_msg(5)).reply.startswith("$JS.ACK")
     with pytest.raises(Gap, match="expected delivery 1, got 2"):
         await pull.gather()
 
@@ -429,41 +450,34 @@ async def test_a_lost_tail_is_noticed_by_the_heartbeat(
         await pull.gather()
 
 
-async def test_real_heartbeats_are_no_gap(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(consume, "_IDLE_HEARTBEAT_S", 0.2)
-    request = json.loads(consume._REQUEST) | {"idle_heartbeat": 100_000_000}
-    monkeypatch.setattr(consume, "_REQUEST", json.dumps(request).encode())
+@pytest.mark.usefixtures("quick_heartbeats")
+async def test_real_heartbeats_are_no_gap(connection: Connection) -> None:
     await fill(connection, 1, 3)
     async with following(connection) as found:
         await found.reach(3)
         info = await connection.api("CONSUMER.INFO.FILES.test")
-        # Nothing comes for far longer than a silent server would be borne with.
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.Event().wait(), 1.2)
+        # Nothing but heartbeats, for longer than a silent server would be borne with.
+        heard = connection.client.stats["in_msgs"]
+        await eventually(lambda: connection.client.stats["in_msgs"] >= heard + 20, "20 came")
         await fill(connection, 4, 4)
         await found.reach(4)
         again = await connection.api("CONSUMER.INFO.FILES.test")
         assert again["created"] == info["created"], "it was read on, not started again"
 
 
+@pytest.mark.usefixtures("quick_heartbeats")
 async def test_a_server_that_holds_still_is_noticed(
-    connection: Connection, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, nats_server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(consume, "_IDLE_HEARTBEAT_S", 0.1)
+    caplog.set_level(logging.INFO, "events")
     await fill(connection, 1, 3)
     async with following(connection) as found:
         await found.reach(3)
-        made = (await connection.api("CONSUMER.INFO.FILES.test"))["created"]
         nats_server.pause()
-        with pytest.raises(LogUnavailable):
-            async with _Pull(connection, "FILES", "x", 1, after=0, dense=True) as pull:
-                await pull.gather()
+        await eventually(lambda: "no heartbeat" in caplog.text, "the silence is noticed")
         nats_server.resume()
         await fill(connection, 4, 6)
         await found.reach(6)
-        assert (await connection.api("CONSUMER.INFO.FILES.test"))["created"] != made
     assert found.sequences == [1, 2, 3, 4, 5, 6]
 
 
@@ -552,7 +566,7 @@ async def test_a_replay_leaves_nothing_on_the_server(connection: Connection) -> 
     async with aclosing(read(connection, "FILES")) as batches:
         async for _ in batches:
             break
-    assert (await connection.api("CONSUMER.NAMES.FILES"))["consumers"] is None
+    assert not (await connection.api("CONSUMER.NAMES.FILES"))["consumers"]
 
 
 async def test_a_replay_names_its_reader(connection: Connection) -> None:
@@ -570,28 +584,36 @@ async def test_there_is_no_half_replay(
     our_log.allow("lost the event log")
     await fill(connection, 1, 2000)
     found: list[int] = []
-    with pytest.raises(LogUnavailable):
+
+    async def replay_and_kill() -> None:
         async for batch in read(connection, "FILES"):
-            found += [message.sequence for message in batch]
-            if len(found) < 300:
+            found.extend(message.sequence for message in batch)
+            if nats_server.running:
                 nats_server.kill()
+
+    with pytest.raises(LogUnavailable):
+        await replay_and_kill()
     assert len(found) < 2000
     assert found == list(range(1, len(found) + 1))
 
 
+@pytest.mark.usefixtures("quick_heartbeats")
 async def test_a_replay_of_messages_that_are_taken_away_meanwhile_ends(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They were announced and never come: an error, not a wait for ever."""
-    monkeypatch.setattr(consume, "_IDLE_HEARTBEAT_S", 0.2)
-    request = json.loads(consume._REQUEST) | {"idle_heartbeat": 100_000_000, "batch": 1}
+    request = json.loads(consume._REQUEST) | {"batch": 1}
     monkeypatch.setattr(consume, "_REQUEST", json.dumps(request).encode())
     monkeypatch.setattr(consume, "_PULL_MESSAGES", 1)
     for number in range(1, 11):
         await append(connection, indexed(number)._replace(subject=f"mosaic.nodes.n{number}.online"))
-    with pytest.raises(LogUnavailable, match="did not come"):
+
+    async def replay_and_purge() -> None:
         async for _ in read(connection, "NODES"):
             await connection.api("STREAM.PURGE.NODES")
+
+    with pytest.raises(LogUnavailable, match="did not come"):
+        await asyncio.wait_for(replay_and_purge(), 5)
 
 
 async def test_a_replay_of_no_stream_is_an_error(nats_server: NatsServer) -> None:

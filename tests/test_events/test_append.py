@@ -14,7 +14,7 @@ from events.connection import make_seed
 from events.consume import read
 from events.errors import Conflict, LogRejected, LogUnavailable
 from tests.conftest import connected, eventually
-from tests.events.messages import indexed, let_in, setting, stored
+from tests.test_events.messages import indexed, let_in, setting, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

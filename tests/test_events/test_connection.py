@@ -17,7 +17,7 @@ from events.connection import connect, make_seed, seed_of, server_url
 from events.errors import LogUnavailable, Misconfigured
 from events.machine.places import find
 from tests.conftest import connected, eventually
-from tests.events.messages import indexed, let_in
+from tests.test_events.messages import indexed, let_in
 
 if TYPE_CHECKING:
     from pathlib import Path

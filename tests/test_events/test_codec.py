@@ -19,7 +19,7 @@ from events.vocabulary import TYPES, tag_of
 from events.vocabulary.catalog import SettingBody, SettingChanged
 from events.vocabulary.files import File, FileIndexed
 from events.vocabulary.nodes import NodeOnline
-from tests.events import instances
+from tests.test_events import instances
 
 if TYPE_CHECKING:
     from events.vocabulary import Event

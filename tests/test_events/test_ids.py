@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from events import ids
 from events.fold import DOCUMENT_TYPES
 from events.ids import FileId, NodeId
-from tests.events.instances import file_id
+from tests.test_events.instances import file_id
 
 
 def test_file_ids_of_a_run_rise_and_never_repeat() -> None:

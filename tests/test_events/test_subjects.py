@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from events import subjects
 from events.errors import Poison
 from events.subjects import Address
-from tests.events.instances import token
+from tests.test_events.instances import token
 
 addresses = st.sampled_from(sorted(subjects.GRAMMAR)).flatmap(
     lambda area: st.builds(
