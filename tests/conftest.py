@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +75,12 @@ async def eventually(
         await asyncio.sleep(_TICK_S)
 
 
+def _held(pid: int) -> bool:
+    """Whether every thread of a process is stopped by a signal."""
+    states = Path("/proc", str(pid), "task").glob("*/stat")
+    return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in states)
+
+
 class NatsServer:
     """A nats-server in a folder of its own, which may be killed and comes back as it was."""
 
@@ -133,6 +140,8 @@ class NatsServer:
         """Have the server hold still while its connections stay open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # The call returns before each thread has stopped, and one of them could still answer.
+        wait_until(partial(_held, self._process.pid), "the server to hold still")
 
     def resume(self) -> None:
         assert self._process is not None
