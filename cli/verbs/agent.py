@@ -50,16 +50,15 @@ def crawl(options: Options) -> int:
 
 async def _crawl(options: Options) -> int:
     from cli import exits
-    from cli.asking import answers
     from cli.output import Output, Progress
     from cli.text import number
-    from events.machine.control import NotRunning
+    from events.machine.control import NotRunning, follow
 
     out = Output(options)
     places = options.places
     done: dict[str, Any] = {}
     with Progress(out, "crawling") as progress:
-        async for line in answers(places.socket("agent"), {"do": "crawl"}):
+        async for line in follow(places.socket("agent"), {"do": "crawl"}):
             done = line.get("done", {})
             progress.show(int(line.get("seen", done.get("files", 0))), None)
     if not done:

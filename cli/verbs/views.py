@@ -115,10 +115,10 @@ async def _follow(places: Places, work: str, progress: Progress) -> dict[str, An
 
 
 async def _lines(places: Places, work: str) -> AsyncIterator[dict[str, Any]]:
-    from cli.asking import answers
+    from events.machine.control import follow
 
     if await _running(places):
-        return answers(places.socket("projector"), {"do": work})
+        return follow(places.socket("projector"), {"do": work})
     from cli.log_server import log_server
     from projectors import service
 

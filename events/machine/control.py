@@ -168,7 +168,10 @@ async def ask(path: Path, question: Answer, limit: float = 5.0) -> dict[str, Any
 
 
 async def follow(path: Path, question: Answer) -> AsyncIterator[dict[str, Any]]:
-    """Put a question that has many answers, and yield them until the process has said all."""
+    """Put a question that has many answers, and yield them until the process has said all.
+
+    Raises NotRunning when nobody answers, and Permanent with the process's own reason.
+    """
     try:
         with short(path) as name:
             reader, writer = await asyncio.open_unix_connection(name, limit=_LINE_LIMIT)
@@ -176,11 +179,14 @@ async def follow(path: Path, question: Answer) -> AsyncIterator[dict[str, Any]]:
         raise NotRunning(f"nothing answers on {path}") from wrong
     try:
         writer.write(msgspec.json.encode(question) + b"\n")
+        # No second question will come, so the process hangs up after its last answer.
         writer.write_eof()
         while line := await reader.readline():
             answer = msgspec.json.decode(line, type=dict[str, Any])
             if "error" in answer:
                 raise Permanent(str(answer["error"]))
             yield answer
+    except ConnectionError as wrong:
+        raise NotRunning(f"{path} hung up in the middle") from wrong
     finally:
         writer.close()
