@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from benchmarks.result import Result, percentile
-from benchmarks.stand import Stand, peer, quiet, wait_until
+from benchmarks.stand import Stand, wait_until
 from benchmarks.trees import WORDS, file_events
 from events import append, connection, streams
 from events.machine import control
@@ -102,21 +102,10 @@ def _search(stand: Stand) -> list[Result]:
         scan = (time.perf_counter() - started) * 1000
     every = [each for values in times.values() for each in values]
     note = ", ".join(f"{kind} {statistics.median(values):.2g}" for kind, values in times.items())
-    results = [
+    return [
         Result("name search, p95", percentile(every, 95), "ms", 5, note=f"medians: {note}"),
         Result("name search, worst case (a scan)", scan, "ms", note="two letters that no name has"),
     ]
-    return results + _plocate()
-
-
-def _plocate() -> list[Result]:
-    if (locate := peer("plocate")) is None:
-        return []
-    try:
-        times = [quiet([locate, "-l", "50", "report_invoice"]) * 1000 for _ in range(5)]
-    except OSError:
-        return []
-    return [Result("  plocate (process included)", statistics.median(times), "ms")]
 
 
 def _snapshot(stand: Stand, files: int) -> Result:

@@ -31,7 +31,7 @@ from projectors.documents.view import DocumentsView
 from projectors.feed import Feed, Line
 from projectors.loop import Projector, check
 from projectors.shelf import Shelf
-from projectors.thread import to_the_end
+from projectors.thread import ended, to_the_end
 from projectors.view import Applied, Checkpoint, StaleView
 
 if TYPE_CHECKING:
@@ -119,11 +119,18 @@ class Service:
 
     async def _keep(self, log: Connection) -> None:
         backoff = Backoff()
-        task = asyncio.current_task()
         while True:
             wait = 0.0
+            # A task of its own: a task group that fails may forget that its parent was cancelled.
+            building = asyncio.create_task(self._build(log, backoff))
             try:
-                await self._build(log, backoff)
+                await asyncio.wait((building,))
+            except asyncio.CancelledError:
+                building.cancel()
+                await ended(building)
+                raise
+            try:
+                building.result()
             except* StaleView as wrong:
                 self._rebuild = _first(wrong)
             except* DatabaseCorrupt as wrong:
@@ -135,9 +142,6 @@ class Service:
                 self._state, self._detail = "degraded", _first(wrong)
                 wait = backoff.next()
                 _logger.warning("next try in %.0f s: %s", wait, self._detail)
-            if task is not None and task.cancelling():
-                # A task group that ends with an error forgets that it was cancelled too.
-                raise asyncio.CancelledError
             await asyncio.sleep(wait)
 
     async def _build(self, log: Connection, backoff: Backoff) -> None:

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import logging
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
@@ -37,7 +38,9 @@ _logger = logging.getLogger(__name__)
 
 BUCKET: Final = "mosaic-snapshots"
 _NAME: Final = f"documents-v{schema.VERSION}"
+_STREAM: Final = f"OBJ_{BUCKET}"
 _CHUNK: Final = 1 << 20
+_ABANDONED_S: Final = 3600.0
 
 
 async def take(connection: Connection, view: Path) -> dict[str, Any]:
@@ -52,6 +55,7 @@ async def take(connection: Connection, view: Path) -> dict[str, Any]:
             meta = ObjectMeta(name=_NAME, description="The document view, SQLite in zstd")
             await store.put(_NAME, file, meta)
         size = packed.stat().st_size
+        await _sweep(connection, store)
     except (nats.errors.Error, TimeoutError, OSError) as wrong:
         raise LogUnavailable(f"the snapshot could not be stored: {wrong}") from wrong
     finally:
@@ -60,6 +64,23 @@ async def take(connection: Connection, view: Path) -> dict[str, Any]:
     taken = {"bytes": size, "seconds": round(time.monotonic() - started, 2)}
     _logger.info("snapshot taken", extra=taken)
     return taken
+
+
+async def _sweep(connection: Connection, store: ObjectStore) -> None:
+    """Remove the chunks of snapshots whose storing was broken off by a kill or a loss of power.
+
+    Nothing names them, so nobody else would. Another machine may be storing one right now; what is
+    younger than an hour is left to it.
+    """
+    subjects = f"$O.{BUCKET}.C."
+    known = {subjects + str(info.nuid) for info in await store.list()}
+    answer = await connection.api(f"STREAM.INFO.{_STREAM}", {"subjects_filter": subjects + ">"})
+    for subject in (answer["state"].get("subjects") or {}).keys() - known:
+        last = await connection.api(f"STREAM.MSG.GET.{_STREAM}", {"last_by_subj": subject})
+        stored = datetime.fromisoformat(last["message"]["time"][:19]).replace(tzinfo=UTC)
+        if time.time() - stored.timestamp() > _ABANDONED_S:
+            await connection.api(f"STREAM.PURGE.{_STREAM}", {"filter": subject})
+            _logger.info("removed what was left of a snapshot", extra={"chunks": subject})
 
 
 def _pack(view: Path, copy: Path, packed: Path) -> None:
@@ -110,7 +131,7 @@ async def _download(connection: Connection, info: ObjectInfo, target: Path) -> N
     digest = hashlib.sha256()
     subject = f"$O.{BUCKET}.C.{info.nuid}"
     with target.open("wb") as file:
-        async for batch in consume.read(connection, f"OBJ_{BUCKET}", subject=subject):
+        async for batch in consume.read(connection, _STREAM, subject=subject):
             for message in batch:
                 digest.update(message.body)
                 file.write(message.body)
@@ -121,6 +142,9 @@ async def _download(connection: Connection, info: ObjectInfo, target: Path) -> N
 
 def _unpack(packed: Path, path: Path) -> None:
     making = beside(path, "unpacked")
-    with packed.open("rb") as source, making.open("wb") as target:
-        zstandard.ZstdDecompressor().copy_stream(source, target, read_size=_CHUNK)
-    making.rename(path)
+    try:
+        with packed.open("rb") as source, making.open("wb") as target:
+            zstandard.ZstdDecompressor().copy_stream(source, target, read_size=_CHUNK)
+        making.rename(path)
+    finally:
+        making.unlink(missing_ok=True)

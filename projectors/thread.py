@@ -1,9 +1,9 @@
-"""Blocking work beside the event loop."""
+"""Work that has to be over before its starter goes on, even one that is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +22,20 @@ async def to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        while not running.done():
-            try:
-                await asyncio.wait((running,))
-            except asyncio.CancelledError:
-                # Asked a second time to stop; the thread still decides when.
-                continue
-        if not running.cancelled():
-            # Looked at, so that asyncio does not report an error that nobody waits for any more.
-            running.exception()
+        await ended(running)
         raise
+
+
+async def ended(task: asyncio.Future[Any]) -> None:
+    """Wait for the end of a task whose outcome does not matter any more.
+
+    To be cancelled once more changes nothing: the task still decides when it ends.
+    """
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            continue
+    if not task.cancelled():
+        # Looked at, so that asyncio does not report an error that nobody waits for.
+        task.exception()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from events import append, streams
 from events.codec import encode
 from events.machine import control
 from events.moments import moment
-from events.streams import BY_AREA
 from events.vocabulary.files import FileIndexed
 from projectors import service
 from projectors.documents.reader import NoView, Reader
@@ -43,15 +43,16 @@ class Log:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.said = 0
+        self.writer = secrets.token_hex(6)
 
-    async def say(self, event: Event, *where: str, writer: str = "a", id: str | None = None) -> Ack:
+    async def say(self, event: Event, *where: str, id: str | None = None) -> Ack:
         self.said += 1
         wire = encode(
             event,
             *where,
             time=moment(1_790_000_000_000 + self.said),
             actor="test",
-            id=id or f"{writer * 12}-{self.said}",
+            id=id or f"{self.writer}-{self.said}",
         )
         return await append.append(self.connection, wire)
 
@@ -67,7 +68,7 @@ class Log:
                     node,
                     time=moment(1_790_000_000_000 + self.said),
                     actor="test",
-                    id=f"aaaaaaaaaaaa-{self.said}",
+                    id=f"{self.writer}-{self.said}",
                 )
             )
         for at in range(0, len(wires), 500):
@@ -116,7 +117,11 @@ class Running:
                 return False
             return bool(found["state"] == "live")
 
-        await eventually(is_live, "the projector is live")
+        try:
+            await eventually(is_live, "the projector is live")
+        except BaseException as wrong:
+            wrong.add_note(f"its last status: {found}")
+            raise
         return found
 
     async def reached(self, ack: Ack) -> None:
@@ -151,12 +156,13 @@ async def projecting(places: Places) -> AsyncIterator[Running]:
             lambda: running.socket.exists() or task.done(), "the projector has a socket"
         )
         yield running
-        assert not task.done(), task
     finally:
+        over = task.done()
         task.cancel()
         await asyncio.wait((task,))
         if not task.cancelled() and (wrong := task.exception()) is not None:
             raise wrong
+        assert not over, "the projector ended by itself"
 
 
 def names(path: Path) -> set[str]:
@@ -209,7 +215,3 @@ class Process:
         self._process.send_signal(signal.SIGTERM)
         self._log.close()
         return self._process.wait(WAIT_S)
-
-
-def stream_of(event: Event) -> str:
-    return BY_AREA[event.area].name
