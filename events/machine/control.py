@@ -167,7 +167,7 @@ async def ask(path: Path, question: Answer, limit: float = 5.0) -> dict[str, Any
     return answer
 
 
-async def follow(path: Path, question: Answer) -> AsyncIterator[dict[str, Any]]:
+async def follow(path: Path, question: Answer) -> AsyncGenerator[dict[str, Any], None]:
     """Put a question that has many answers, and yield them until the process has said all.
 
     Raises NotRunning when nobody answers, and Permanent with the process's own reason.

@@ -332,7 +332,7 @@ async def test_whatever_was_confirmed_when_the_server_was_killed_is_stored_once(
     writing = asyncio.create_task(write())
     for share in (10, 30):
         enough = share * messages
-        await eventually(lambda: len(confirmed) >= enough, "some are written")  # noqa: B023  # awaited here
+        await eventually(lambda: len(confirmed) >= enough, "some are written")  # awaited here
         nats_server.kill()
         nats_server.start()
     await asyncio.wait_for(writing, 30)

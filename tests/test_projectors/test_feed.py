@@ -46,7 +46,7 @@ class Served:
         self._task: asyncio.Task[None] | None = None
 
     def _run(self) -> None:
-        control = Control(self.path, lambda: {}, {"follow": self.feed.follow})
+        control = Control(self.path, dict, {"follow": self.feed.follow})
         self._task = self._loop.create_task(control.serve(self._ready.set))
         with contextlib.suppress(asyncio.CancelledError):
             self._loop.run_until_complete(self._task)
@@ -215,7 +215,7 @@ def test_a_slow_reader_gets_fewer_wider_lines_and_the_last_one(served: Served) -
         assert time.monotonic() - began < 5
     (waiting,) = served.feed._readers
     assert waiting.qsize() <= 256
-    lines = []
+    lines: list[dict[str, Any]] = []
     with slow.makefile("rb") as file:
         while not lines or lines[-1]["n"] < count:
             lines.append(json.loads(file.readline()))

@@ -22,7 +22,7 @@ from projectors import service
 from projectors.documents.reader import NoView, Reader
 from projectors.feed import FeedReader
 from tests.conftest import WAIT_S, connected, eventually
-from tests.projectors.tape import a_file
+from tests.test_projectors.tape import a_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,8 +17,8 @@ from events.vocabulary.files import FileDeleted, GoneFile
 from projectors import verify as verification
 from projectors.documents.view import DocumentsView
 from projectors.view import StaleView
-from tests.projectors.running import Log, a_log, point_to, projecting
-from tests.projectors.tape import a_file, file_id
+from tests.test_projectors.running import Log, a_log, point_to, projecting
+from tests.test_projectors.tape import a_file, file_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

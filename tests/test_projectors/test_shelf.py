@@ -13,7 +13,7 @@ import pytest
 from projectors.documents.reader import NoView, Reader
 from projectors.documents.view import DocumentsView, beside, create
 from projectors.shelf import Shelf, ViewTaken
-from tests.projectors.tape import CREATED, Tape, a_file
+from tests.test_projectors.tape import CREATED, Tape, a_file
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event

@@ -24,9 +24,9 @@ from projectors.documents.view import DocumentsView
 from projectors.feed import FeedReader
 from projectors.shelf import ViewTaken
 from tests.conftest import WAIT_S, eventually
-from tests.projectors.meaning import meaning
-from tests.projectors.running import Process, Running, a_log, names, point_to, projecting
-from tests.projectors.test_view import WAYS, broken
+from tests.test_projectors.meaning import meaning
+from tests.test_projectors.running import Process, Running, a_log, names, point_to, projecting
+from tests.test_projectors.test_view import WAYS, broken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,20 +100,19 @@ async def test_the_server_is_killed_in_the_middle(
     our_log.allow("lost the event log")
     our_log.allow("next try in")
     kills = 0
-    async with a_log(nats_server) as log:
-        async with projecting(machine) as projector:
-            await projector.live()
-            for turn in range(4):
-                first = 2000 * turn
-                ack = await log.index(first, 2000, per=5)
-                async with FeedReader(projector.socket) as feed:
-                    await feed.wait_for("FILES", ack.sequence - 399 + 10 * turn, WAIT_S)
-                nats_server.kill()
-                kills += 1
-                nats_server.start()
-                await projector.reached(ack)
-            await projector.equal()
-            assert (await projector.status())["files"] == 8000
+    async with a_log(nats_server) as log, projecting(machine) as projector:
+        await projector.live()
+        for turn in range(4):
+            first = 2000 * turn
+            ack = await log.index(first, 2000, per=5)
+            async with FeedReader(projector.socket) as feed:
+                await feed.wait_for("FILES", ack.sequence - 399 + 10 * turn, WAIT_S)
+            nats_server.kill()
+            kills += 1
+            nats_server.start()
+            await projector.reached(ack)
+        await projector.equal()
+        assert (await projector.status())["files"] == 8000
     assert kills == 4
 
 
@@ -327,7 +326,7 @@ async def test_the_servers_disk_is_replaced_while_it_runs(
 
             async def is_empty() -> bool:
                 status = await projector.status()
-                return status["state"] == "live" and status["files"] == 0
+                return bool(status["state"] == "live" and status["files"] == 0)
 
             await eventually(is_empty, "it follows the new log")
             async with a_log(nats_server) as new:
@@ -598,7 +597,7 @@ async def test_no_room_for_any_view_is_waited_for(
             async with projecting(machine) as projector:
 
                 async def is_degraded() -> bool:
-                    return (await projector.status())["state"] == "degraded"
+                    return bool((await projector.status())["state"] == "degraded")
 
                 await eventually(is_degraded, "it says so")
                 subprocess.run(["mount", "-o", "remount,size=40m", "none", views], check=True)
@@ -647,7 +646,7 @@ async def test_it_stops_while_it_waits_for_better_times(
     await eventually(running.socket.exists, "it is up")
 
     async def is_degraded() -> bool:
-        return (await running.status())["state"] == "degraded"
+        return bool((await running.status())["state"] == "degraded")
 
     await eventually(is_degraded, "it waits")
     task.cancel()
@@ -708,16 +707,15 @@ async def test_two_machines_do_not_take_each_others_place(
 
     other = places.find(tmp_path / "other machine")
     point_to(other, nats_server)
-    async with a_log(nats_server) as log:
-        async with projecting(machine) as one, projecting(other) as two:
-            await one.live()
-            await two.live()
-            ack = await log.index(0, 10)
-            await one.reached(ack)
-            await two.reached(ack)
-            consumers = await log.connection.api("CONSUMER.NAMES.FILES")
-            assert len(consumers["consumers"]) == 2
-            await one.reached(await log.say(NodeOnline(v=1), "n1"))
+    async with a_log(nats_server) as log, projecting(machine) as one, projecting(other) as two:
+        await one.live()
+        await two.live()
+        ack = await log.index(0, 10)
+        await one.reached(ack)
+        await two.reached(ack)
+        consumers = await log.connection.api("CONSUMER.NAMES.FILES")
+        assert len(consumers["consumers"]) == 2
+        await one.reached(await log.say(NodeOnline(v=1), "n1"))
     assert names(machine.documents_db) == names(other.documents_db)
 
 

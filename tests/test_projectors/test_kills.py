@@ -1,4 +1,4 @@
-"""The projector is killed at moments that a seed chooses; nothing is lost and nothing comes twice."""
+"""The projector is killed at seeded moments; nothing is lost and nothing comes twice."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from events.vocabulary import nodes, results
 from events.vocabulary.files import FileChanged
 from projectors.documents.reader import NoView, Reader
 from tests.conftest import WAIT_S, eventually
-from tests.projectors.meaning import index_is_whole
-from tests.projectors.running import Log, Process, Running, a_log, point_to
-from tests.projectors.tape import a_file
+from tests.test_projectors.meaning import index_is_whole
+from tests.test_projectors.running import Log, Process, Running, a_log, point_to
+from tests.test_projectors.tape import a_file
 
 if TYPE_CHECKING:
     from events.machine.places import Places
@@ -68,9 +68,7 @@ async def kill_again_and_again(
                 process = Process(places)
                 # Some die before they have a view, some at their first batch, some later.
                 target = applied(places) + draw.choice([0, 0, 1, 20, 60])
-                await eventually(
-                    lambda target=target: process.ended or applied(places) >= target, "it is there"
-                )
+                await eventually(lambda: process.ended or applied(places) >= target, "it is there")
                 await turns(draw.choice([0, 0, 10, 100]))
                 fired += process.kill()
             stop.set()

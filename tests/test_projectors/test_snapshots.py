@@ -22,9 +22,9 @@ from projectors import snapshots
 from projectors.documents.view import DocumentsView
 from projectors.snapshots import BUCKET, restore, take
 from tests.conftest import eventually
-from tests.projectors.meaning import index_is_whole, meaning
-from tests.projectors.running import a_log, names, point_to, projecting
-from tests.projectors.tape import a_file
+from tests.test_projectors.meaning import index_is_whole, meaning
+from tests.test_projectors.running import a_log, names, point_to, projecting
+from tests.test_projectors.tape import a_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from events.machine.places import Places
     from tests.conftest import LogRecords, NatsServer
-    from tests.projectors.running import Log
+    from tests.test_projectors.running import Log
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,9 @@ from projectors.loop import Projector, check, last_message
 from projectors.thread import to_the_end
 from projectors.view import Applied, Checkpoint, StaleView
 from tests.conftest import eventually
-from tests.projectors.meaning import meaning
-from tests.projectors.running import a_log
-from tests.projectors.tape import a_file
+from tests.test_projectors.meaning import meaning
+from tests.test_projectors.running import a_log
+from tests.test_projectors.tape import a_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from events.consume import Message
     from tests.conftest import LogRecords, NatsServer
-    from tests.projectors.running import Log
+    from tests.test_projectors.running import Log
 
 pytestmark = pytest.mark.anyio
 
@@ -231,7 +231,7 @@ async def test_caught_up_although_the_last_messages_were_removed(
         assert await last_message(log.connection, "NODES", heads["NODES"]) == 0
 
 
-def a_head(**changes: Any) -> dict[str, dict[str, Any]]:
+def a_head(**changes: object) -> dict[str, dict[str, Any]]:
     return {"FILES": {"created": "then", "last_seq": 7, "messages": 7, **changes}}
 
 

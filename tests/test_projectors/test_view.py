@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
 import pytest
@@ -22,11 +21,12 @@ from projectors.documents.reader import NoView, Reader
 from projectors.documents.tokens import Position
 from projectors.documents.view import NAMED_DOCS, DocumentsView, copy_view, discard
 from projectors.view import StaleView
-from tests.projectors.meaning import contents, everything, index_is_whole, meaning
-from tests.projectors.tape import CREATED, Tape, a_file, file_id
+from tests.test_projectors.meaning import contents, everything, index_is_whole, meaning
+from tests.test_projectors.tape import CREATED, Tape, a_file, file_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from events.consume import Message
     from tests.conftest import LogRecords
@@ -204,6 +204,7 @@ def test_a_full_view_is_left_as_it_was_at_every_page(tmp_path: Path) -> None:
     wanted.apply(tape.messages)
     wanted.close()
     full = 0
+    told: set[bool] = set()
     for room in range(0, 200, 2):
         path = tmp_path / f"room-{room}.db"
         with closing(a_view(path)) as view:
@@ -215,7 +216,7 @@ def test_a_full_view_is_left_as_it_was_at_every_page(tmp_path: Path) -> None:
                 view.apply(tape.messages[before:])
             except DiskFull as wrong:
                 full += 1
-                assert "free some space" in str(wrong)
+                told.add("free some space" in str(wrong))
                 assert contents(path) == untouched
                 assert (view.n, view.checkpoints()) == state
             else:
@@ -229,6 +230,7 @@ def test_a_full_view_is_left_as_it_was_at_every_page(tmp_path: Path) -> None:
     else:
         pytest.fail("it never fitted")
     assert full >= 10
+    assert told == {True}
 
 
 _FILE_FIELDS = ("id", "inode", "parent", "name", "size", "mtime", "v")
@@ -495,7 +497,7 @@ def test_no_path_breaks_a_look_up(view: DocumentsView, path: Path) -> None:
         found = reader.file_at(None, "/plain")
         assert found is not None
         with pytest.raises(ValueError, match="no such file"):
-            reader.files(after=found.id.__class__(file_id(2)))  # type: ignore[arg-type]  # a plain string
+            reader.files(after=found.id.__class__(file_id(2)))
 
 
 def test_a_page_behind_a_file_of_another_folder_is_what_lies_behind_it(
