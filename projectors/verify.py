@@ -49,10 +49,9 @@ _MEANING: Final = {
 # What the live view has counted, against a count.
 _COUNTS: Final = {
     "nodes": (
-        "SELECT node, files FROM live.nodes",
-        """SELECT o.node, count(f.id) FROM live.nodes o
-           LEFT JOIN live.folders d ON d.node = o.id LEFT JOIN live.files f ON f.folder = d.id
-           GROUP BY o.id""",
+        "SELECT node, files FROM live.nodes WHERE files > 0",
+        """SELECT o.node, count(*) FROM live.files f JOIN live.folders d ON d.id = f.folder
+           JOIN live.nodes o ON o.id = d.node GROUP BY o.id""",
     ),
     "tallies": (
         "SELECT type, live, removed FROM live.tallies",
@@ -101,6 +100,8 @@ def _damage(view: Path) -> str | None:
     with errors(view):
         connection = open_reader(view)
         try:
+            # A whole file that is mapped once counts as memory of this process.
+            connection.pragma("mmap_size", 0)
             found = connection.execute("PRAGMA integrity_check(1)").get
         finally:
             connection.close()

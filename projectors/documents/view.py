@@ -102,6 +102,8 @@ def copy_view(view: Path, copy: Path) -> None:
             raise StaleView(f"{view} was replaced by a newer build; try again") from None
         try:
             connection.pragma("query_only", 0)
+            # A whole file that is mapped once counts as memory of this process.
+            connection.pragma("mmap_size", 0)
             connection.execute("VACUUM INTO ?", (str(copy),))
         finally:
             connection.close()
