@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from events.ids import FileId
+
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,8 +51,9 @@ _CALLS: dict[str, Callable[[Reader], object]] = {
 }
 
 
-def _files(*given: Any) -> Callable[[Reader], object]:
-    node, parent, below, after, deleted = given
+def _files(
+    node: str | None, parent: str | None, below: str | None, after: FileId | None, deleted: bool
+) -> Callable[[Reader], object]:
     return lambda reader: reader.files(node, parent, below=below, after=after, deleted=deleted)
 
 
