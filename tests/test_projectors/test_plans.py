@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from events.ids import FileId
 from events.vocabulary.nodes import NodeOnline
 from projectors.documents.reader import Reader
 from projectors.documents.view import DocumentsView
@@ -34,7 +35,7 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-_AFTER: Any = file_id(1007)
+_AFTER = FileId(file_id(1007))
 _CALLS: dict[str, Callable[[Reader], object]] = {
     "file": lambda reader: reader.file(file_id(1007)),
     "file_with_inode": lambda reader: reader.file_with_inode(2007),

@@ -15,8 +15,10 @@ from events.moments import moment
 from events.vocabulary import catalog, nodes, notices, results
 from events.vocabulary.files import FileDeleted, GoneFile
 from projectors import verify as verification
+from projectors.documents.reader import Reader
 from projectors.documents.view import DocumentsView
 from projectors.view import StaleView
+from tests.conftest import eventually
 from tests.test_projectors.running import Log, a_log, point_to, projecting
 from tests.test_projectors.tape import a_file, file_id
 
@@ -72,6 +74,9 @@ async def kept(
         await a_life(log)
         async with projecting(machine) as projector:
             await projector.live()
+            with Reader(machine.documents_db) as reader:
+                notice = "notification::projector::dead_letters"
+                await eventually(lambda: reader.document(notice), "the garbage is told of")
         yield log, machine.documents_db
 
 
@@ -227,8 +232,12 @@ async def test_another_log_is_an_error_and_not_a_difference(kept: tuple[Log, Pat
 
 
 async def test_the_server_goes_away_in_the_middle(
-    kept: tuple[Log, Path], nats_server: NatsServer, our_log: LogRecords
+    kept: tuple[Log, Path],
+    nats_server: NatsServer,
+    our_log: LogRecords,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(connections, "API_TIMEOUT_S", 0.5)
     our_log.allow("lost the event log")
     log, path = kept
     with pytest.raises(LogUnavailable):
@@ -242,7 +251,6 @@ async def test_a_client_that_hangs_up_ends_it(nats_server: NatsServer, machine: 
     from contextlib import aclosing
 
     from events.machine import control
-    from tests.conftest import eventually
 
     point_to(machine, nats_server)
     async with a_log(nats_server) as log:
