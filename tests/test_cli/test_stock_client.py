@@ -27,9 +27,10 @@ async def test_a_stock_client_reads_streams_subjects_and_json(instance: Instance
         files = await jetstream.pull_subscribe("mosaic.files.>", stream="FILES")
         (message,) = await files.fetch(1, timeout=20)
         body = json.loads(message.data)
+        headers = message.headers or {}
         assert message.subject.split(".")[3] == "indexed"
-        assert body["type"] == message.headers["Mosaic-Type"] == "file.indexed"
-        assert message.headers["Mosaic-Version"] == "1"
+        assert body["type"] == headers["Mosaic-Type"] == "file.indexed"
+        assert headers["Mosaic-Version"] == "1"
         assert {"id", "parent", "name", "size", "mtime", "v"} <= set(body["files"][0])
     finally:
         await client.close()
